@@ -1,0 +1,44 @@
+"""Explainable deep learning on 3D brain MRI: the frame that components plug into.
+
+Importing this package is light. ``Pipeline`` and everything below ``xai_core.engine`` load torch on use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .errors import ConfigError, InputError, PluginError, RunError, XaiError
+from .hookspecs import hookimpl
+from .interfaces import (
+    Analysis,
+    Component,
+    Dataset,
+    Evaluator,
+    Executor,
+    Explainer,
+    Model,
+    Report,
+    Splitter,
+    Trainer,
+    Transform,
+)
+from .types import Attribution, Fold, RunContext, TrainingResult
+
+if TYPE_CHECKING:
+    from .engine.pipeline import Pipeline
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Analysis", "Component", "Dataset", "Evaluator", "Executor", "Explainer", "Model", "Report", "Splitter", "Trainer",
+    "Transform", "Attribution", "Fold", "RunContext", "TrainingResult", "ConfigError", "InputError", "PluginError",
+    "RunError", "XaiError", "Pipeline", "hookimpl",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Pipeline":
+        from .engine.pipeline import Pipeline
+
+        return Pipeline
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

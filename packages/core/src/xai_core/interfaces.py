@@ -1,0 +1,257 @@
+"""The interfaces of the components that a study can choose, one class for each kind.
+
+A component is a light class with a JSON Schema (2020-12) beside it. Its constructor takes keyword-only
+parameters, one for each property of the schema and with the same defaults, and does no work: torch and other
+heavy libraries are imported inside the methods. An installed package announces it by an entry point::
+
+    [project.entry-points."xai.explainers"]
+    mine = "my_package.plugin:Mine"
+
+The first line of the class's docstring is its summary in ``xai plugins``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from .types import Attribution, Fold, RunContext, Task, TrainingResult
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor as FuturesExecutor
+
+    import pandas as pd
+    import torchio as tio
+    from torch import Tensor, nn
+    from torch.utils.data import Dataset as TorchDataset
+
+    from .engine.results import RunResults
+
+__all__ = [
+    "KINDS", "Analysis", "Component", "Dataset", "Evaluator", "Executor", "Explainer", "Kind", "Model", "Report",
+    "Splitter", "Trainer", "Transform",
+]  # fmt: skip
+
+
+class Component(ABC):
+    """Base of every component.
+
+    Attributes:
+        config_schema: JSON Schema 2020-12 of the parameters: an object with ``additionalProperties: false``
+            whose properties carry ``default`` and ``description``. A parameter without a default is in
+            ``required``. A string property with ``"format": "path"`` is a file or folder: a relative one is
+            relative to the configuration file.
+    """
+
+    config_schema: ClassVar[Mapping[str, Any]] = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {},
+    }
+
+
+class Dataset(Component):
+    """A study: people, their scans and what is to be predicted."""
+
+    @property
+    def class_order(self) -> Sequence[str] | None:
+        """Class names in the order of the logits; the last one is the positive class of a binary study.
+
+        None (the default): the sorted names that occur. Only for targets that are strings.
+        """
+        return None
+
+    @abstractmethod
+    def subjects(self) -> Sequence[tio.Subject]:
+        """Return one ``torchio.Subject`` for each scan. Images are read lazily.
+
+        Each holds ``image`` (ScalarImage [C, D, H, W]), ``target`` (str: classification, float: regression) and
+        ``subject_id`` (str); optionally ``session_id``, ``site``, any covariates (str, int, float or None) and
+        ``ground_truth`` (LabelMap on the image's grid: 1 where the truth says that the class shows).
+
+        Raises:
+            InputError: A table, a column or a file is missing or unreadable; the message names the row.
+        """
+
+    def inputs(self) -> Sequence[Path]:
+        """Return the files besides the images (tables, parameters) whose content decides ``subjects()``."""
+        return ()
+
+
+class Transform(Component):
+    """A preprocessing or augmentation step."""
+
+    @abstractmethod
+    def build(self) -> tio.Transform:
+        """Return the ``torchio.Transform``.
+
+        A ``torchio.transforms.augmentation.RandomTransform`` is applied to training scans only. One that learns
+        from data has ``fit(subjects)``, called with the training part of a fold only, ``state_dict()`` and
+        ``load_state_dict(state)``. Geometry may change only together with the image's affine; a relevance map
+        finds its way back to the scan through it.
+        """
+
+
+class Splitter(Component):
+    """Divides the people of a study into training, validation and test parts."""
+
+    @abstractmethod
+    def split(self, table: pd.DataFrame, seed: int) -> Sequence[Fold]:
+        """Return the folds.
+
+        Args:
+            table: One row for each scan: ``subject_id`` (str), ``target``, where known ``session_id`` and
+                ``site``, and the covariates. A person with several scans has several rows.
+            seed: Seed of every random choice.
+
+        Raises:
+            InputError: The table cannot be divided as asked (too few people of a class, say).
+        """
+
+
+class Model(Component):
+    """A network architecture."""
+
+    @abstractmethod
+    def build(self, input_shape: tuple[int, int, int, int], outputs: int | None) -> nn.Module:
+        """Return a network mapping float32 [N, C, D, H, W] to logits or values [N, outputs].
+
+        Args:
+            input_shape: (C, D, H, W) of one volume; D, H and W are the image's first, second and third axis.
+            outputs: Number of classes, 1 for a regression, None: as stored in the weights that it loads.
+        """
+
+
+class Trainer(Component):
+    """Fits a network to a study."""
+
+    @abstractmethod
+    def train(
+        self,
+        model: nn.Module,
+        train: TorchDataset[tuple[Tensor, Tensor]],
+        validation: TorchDataset[tuple[Tensor, Tensor]] | None,
+        context: RunContext,
+    ) -> TrainingResult:
+        """Train ``model`` in place and leave it with its best weights.
+
+        Args:
+            model: The network, freshly built, on the CPU.
+            train: Sized; items are (volume float32 [C, D, H, W], target: int64 class index or float32 value, 0-d).
+            validation: The same for the validation part, or None.
+            context: Folder, device, seed, task and class names.
+        """
+
+    def metrics(self, predictions: pd.DataFrame, task: Task, classes: Sequence[str] | None, seed: int) -> dict[str, Any]:
+        """Return the scores of the test people. This default gives accuracy or mean absolute error only.
+
+        Args:
+            predictions: One row for each test scan: ``fold``, ``subject_id``, ``target``, ``prediction`` and, for a
+                classification, ``probability_<class>`` for each class.
+            task: ``"classification"`` or ``"regression"``.
+            classes: Class names, the positive class of a binary study last; None for a regression.
+            seed: Seed of resampling.
+
+        Returns:
+            JSON-serialisable. A score with an interval is ``{"value": v, "low": l, "high": h}``.
+        """
+        if task == "classification":
+            return {"accuracy": {"value": float((predictions["target"] == predictions["prediction"]).mean())}}
+        return {"mae": {"value": float((predictions["target"] - predictions["prediction"]).abs().mean())}}
+
+
+class Explainer(Component):
+    """Says which voxels a decision rests on."""
+
+    @abstractmethod
+    def explain(self, model: nn.Module, volumes: Tensor, target: Tensor | None) -> Attribution:
+        """Explain one output for each volume and leave the model as it was.
+
+        Args:
+            model: Maps [N, C, D, H, W] to [N, outputs]; in evaluation mode.
+            volumes: float32 [N, C, D, H, W].
+            target: int64 [N], index of the output to explain; None: the predicted class, or the regression output.
+
+        Raises:
+            InputError: The model or the target cannot be explained by this method; the message says why.
+        """
+
+
+class Evaluator(Component):
+    """Scores explanations."""
+
+    @abstractmethod
+    def evaluate(
+        self, model: nn.Module, volumes: Tensor, attributions: Attribution, masks: Tensor | None
+    ) -> Sequence[Mapping[str, float | None]]:
+        """Return one row of scores for each volume; None where a score is not defined for it.
+
+        Args:
+            model: The network that was explained.
+            volumes: float32 [N, C, D, H, W].
+            attributions: What an explainer returned for these volumes.
+            masks: bool [N, 1, D, H, W], the ground truth on the volumes' grid, or None where it is not known.
+        """
+
+
+class Analysis(Component):
+    """Turns the relevance maps of a cohort into tables, maps and figures."""
+
+    @abstractmethod
+    def analyse(self, run: RunResults, output: Path) -> None:
+        """Write tables (TSV), maps (NIfTI) and figures into ``output``, an empty folder.
+
+        Args:
+            run: The run folder with its subjects, predictions and relevance maps.
+            output: Published whole as ``analysis/<id>`` afterwards.
+        """
+
+
+class Report(Component):
+    """Makes files that a person opens from a finished run."""
+
+    @abstractmethod
+    def write(self, run: RunResults, output: Path) -> Path:
+        """Write the report into ``output``, an empty folder, and return the file to open first."""
+
+
+class Executor(Component):
+    """Runs the units of a study, here or on a cluster."""
+
+    @abstractmethod
+    def build(self) -> FuturesExecutor:
+        """Return a ``concurrent.futures.Executor``; functions and arguments submitted to it can be pickled."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of component: its name in the singular, its entry-point group and its interface."""
+
+    name: str
+    plural: str
+    interface: type[Component]
+
+    @property
+    def group(self) -> str:
+        """The entry-point group, such as ``xai.explainers``."""
+        return f"xai.{self.plural}"
+
+
+KINDS: Mapping[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind("dataset", "datasets", Dataset),
+        Kind("transform", "transforms", Transform),
+        Kind("splitter", "splitters", Splitter),
+        Kind("model", "models", Model),
+        Kind("trainer", "trainers", Trainer),
+        Kind("explainer", "explainers", Explainer),
+        Kind("evaluator", "evaluators", Evaluator),
+        Kind("analysis", "analyses", Analysis),
+        Kind("report", "reports", Report),
+        Kind("executor", "executors", Executor),
+    )
+}

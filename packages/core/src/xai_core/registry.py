@@ -1,0 +1,268 @@
+"""Finds components by name among the entry points of the installed packages.
+
+The functions of this module work on one registry for the process: ``infos``, ``get``, ``create``, ``schema``,
+``register``, ``problems`` and ``refresh``. Kinds are written in the singular (``"explainer"``).
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from .errors import ConfigError, InputError, PluginError, XaiError
+from .interfaces import KINDS, Component, Kind
+from .schemas import did_you_mean, fill_defaults, problems_of, schema_error
+
+__all__ = [
+    "PluginInfo", "Problem", "Registry", "create", "get", "info", "infos", "problems", "refresh", "register", "schema",
+]  # fmt: skip
+
+# Components of our own distributions, for the message about one that is not installed.
+KNOWN_PLUGINS: Mapping[tuple[str, str], str] = {
+    ("model", "resnet3d"): "xai-models-resnet3d",
+    ("explainer", "lrp"): "xai-explainers-lrp",
+    **{
+        ("explainer", name): "xai-explainers-gradcam"
+        for name in ("gradcam", "saliency", "input-x-gradient", "integrated-gradients")
+    },
+    **{("dataset", name): "xai-datasets-mri" for name in ("participants", "simulated-atrophy")},
+    **{("splitter", name): "xai-datasets-mri" for name in ("holdout", "stratified-kfold")},
+    **{("transform", name): "xai-datasets-mri" for name in ("to-canonical", "resample", "crop-or-pad")},
+    ("trainer", "lightning"): "xai-trainers-lightning",
+    ("evaluator", "ground-truth"): "xai-evaluators-faithfulness",
+    ("report", "html"): "xai-reports-html",
+}
+
+
+@dataclass(frozen=True)
+class PluginInfo:
+    """What the metadata of an installed package says of one component; nothing is imported for it.
+
+    Attributes:
+        kind: Kind in the singular.
+        name: Registry name.
+        package: Distribution name, or ``"(this process)"`` for a registered class.
+        version: Version of the distribution.
+        target: ``module:Class``.
+        conflict: Whether another package claims the same name.
+    """
+
+    kind: str
+    name: str
+    package: str
+    version: str
+    target: str
+    conflict: bool = False
+
+    @property
+    def qualified(self) -> str:
+        """The name that stays unambiguous: ``package:name``."""
+        return f"{self.package}:{self.name}"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A conflict or a broken plugin, found without stopping anything else."""
+
+    kind: str
+    name: str
+    packages: tuple[str, ...]
+    message: str
+
+
+@dataclass(frozen=True)
+class _Claim:
+    info: PluginInfo
+    load: Callable[[], object]
+
+
+def _normalised(package: str) -> str:
+    return re.sub(r"[-_.]+", "-", package).lower()
+
+
+def _kind(name: str) -> Kind:
+    for kind in KINDS.values():
+        if name in (kind.name, kind.plural, kind.group):
+            return kind
+    raise InputError(
+        f"There is no kind of component named {name!r}.{did_you_mean(name, KINDS)} Kinds: {', '.join(KINDS)}."
+    )
+
+
+class Registry:
+    """Components by kind and name.
+
+    Args:
+        find: Returns the entry points of a group, as ``importlib.metadata.entry_points(group=...)`` does.
+    """
+
+    def __init__(self, find: Callable[[str], Iterable[EntryPoint]] = lambda group: entry_points(group=group)) -> None:
+        self._find = find
+        self._registered: dict[tuple[str, str], type[Component]] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Forget what was found and loaded; packages installed meanwhile appear. Registered classes stay."""
+        self._claims: dict[str, dict[str, list[_Claim]]] = {}
+        self._loaded: dict[tuple[str, str, str], type[Component]] = {}
+
+    def register(self, kind: str, name: str, component: type[Component]) -> None:
+        """Make a class available under ``name`` in this process, in place of an installed one of that name."""
+        checked = _checked(component, _kind(kind), f"{component!r}")
+        self._registered[(_kind(kind).name, name)] = checked
+        self._claims.pop(_kind(kind).name, None)
+
+    def _of(self, kind: Kind) -> dict[str, list[_Claim]]:
+        if kind.name not in self._claims:
+            by_name: dict[str, dict[tuple[str, str], EntryPoint]] = {}
+            for point in self._find(kind.group):
+                package = _normalised(point.dist.name) if point.dist else "(unknown package)"
+                # A distribution can be seen twice (an editable install beside its leftovers): one claim.
+                by_name.setdefault(point.name, {}).setdefault((package, point.value), point)
+            claims = {
+                name: [_entry_claim(kind, point, package, len(points) > 1) for (package, _), point in points.items()]
+                for name, points in by_name.items()
+            }
+            for (registered_kind, name), component in self._registered.items():
+                if registered_kind == kind.name:
+                    target = f"{component.__module__}:{component.__qualname__}"
+                    info = PluginInfo(kind.name, name, "(this process)", "-", target)
+                    claims[name] = [_Claim(info, lambda component=component: component)]  # type: ignore[misc]
+            self._claims[kind.name] = dict(sorted(claims.items()))
+        return self._claims[kind.name]
+
+    def infos(self, kind: str | None = None) -> list[PluginInfo]:
+        """Return what is installed, by kind and name, without importing any of it."""
+        kinds = KINDS.values() if kind is None else (_kind(kind),)
+        return [claim.info for k in kinds for claims in self._of(k).values() for claim in claims]
+
+    def info(self, kind: str, name: str) -> PluginInfo:
+        """Return the metadata of the component that ``name`` means.
+
+        Raises:
+            InputError: No such component, or two packages claim the name.
+        """
+        return self._claim(_kind(kind), name).info
+
+    def _claim(self, kind: Kind, name: str) -> _Claim:
+        package, _, bare = name.rpartition(":")
+        claims = self._of(kind).get(bare, [])
+        if package:
+            claims = [claim for claim in claims if claim.info.package == _normalised(package)]
+        if not claims:
+            raise InputError(self._unknown(kind, name))
+        if len(claims) > 1:
+            both = " and ".join(f"{c.info.package} {c.info.version} ({c.info.target})" for c in claims)
+            ways = " or ".join(f"name: {c.info.qualified}" for c in claims)
+            raise PluginError(
+                f"Two packages claim the {kind.name} {bare!r}: {both}. Write {ways}, or uninstall one of them."
+            )
+        return claims[0]
+
+    def _unknown(self, kind: Kind, name: str) -> str:
+        installed = list(self._of(kind))
+        listed = f"Installed {kind.plural}: {', '.join(installed)}." if installed else f"No {kind.plural} are installed."
+        absent = KNOWN_PLUGINS.get((kind.name, name.rpartition(":")[2]))
+        if absent and absent not in (claim.package for claim in self.infos(kind.name)):
+            return f"The {kind.name} {name!r} is not installed. Install it: pip install {absent}. {listed}"
+        return f"There is no {kind.name} named {name!r}.{did_you_mean(name, installed)} {listed}"
+
+    def get(self, kind: str, name: str) -> type[Component]:
+        """Return the component's class, imported and checked.
+
+        Raises:
+            InputError: No such component; the message says what is near and what is installed.
+            PluginError: It is broken (names package, version, target and cause), or two packages claim the name.
+        """
+        the_kind = _kind(kind)
+        claim = self._claim(the_kind, name)
+        info = claim.info
+        key = (info.kind, info.name, info.package)
+        if key not in self._loaded:
+            where = f"The {info.kind} {info.name!r} of {info.package} {info.version} ({info.target})"
+            try:
+                loaded = claim.load()
+            except Exception as error:
+                cause = f"{type(error).__name__}: {error}"
+                raise PluginError(f"{where} cannot be imported: {cause}. Repair or uninstall {info.package}.") from error
+            self._loaded[key] = _checked(loaded, the_kind, where)
+        return self._loaded[key]
+
+    def schema(self, kind: str, name: str) -> Mapping[str, Any]:
+        """Return the JSON Schema of the component's parameters."""
+        return self.get(kind, name).config_schema
+
+    def create(self, kind: str, name: str, /, **params: Any) -> Any:
+        """Return a component, its parameters validated against its schema and defaults filled in.
+
+        Raises:
+            ConfigError: A parameter is unknown, missing or has a wrong value; every problem is listed.
+            InputError, PluginError: As ``get``.
+        """
+        component = self.get(kind, name)
+        found = problems_of(component.config_schema, params)
+        if found:
+            raise ConfigError([f"{name}: params.{'.'.join(str(p) for p in path)}: {text}" for path, text in found])
+        try:
+            return component(**fill_defaults(component.config_schema, params))
+        except XaiError:
+            raise
+        except ValueError as error:
+            raise ConfigError(f"{name}: {error}") from error
+        except Exception as error:
+            info = self.info(kind, name)
+            raise PluginError(
+                f"The {info.kind} {info.name!r} of {info.package} {info.version} ({info.target}) cannot be built: "
+                f"{type(error).__name__}: {error}. Its constructor and its config_schema may disagree."
+            ) from error
+
+    def problems(self) -> list[Problem]:
+        """Import every installed component and return the conflicts and the broken ones."""
+        found: list[Problem] = []
+        for kind in KINDS.values():
+            for name, claims in self._of(kind).items():
+                packages = tuple(claim.info.package for claim in claims)
+                names = [name] if len(claims) == 1 else [name, *(claim.info.qualified for claim in claims)]
+                for asked in names:
+                    try:
+                        self.get(kind.name, asked)
+                    except (PluginError, InputError) as error:
+                        found.append(Problem(kind.name, asked, packages, str(error)))
+        return found
+
+
+def _entry_claim(kind: Kind, point: EntryPoint, package: str, conflict: bool) -> _Claim:
+    version = point.dist.version if point.dist else "?"
+    return _Claim(PluginInfo(kind.name, point.name, package, version, point.value, conflict), point.load)
+
+
+def _checked(loaded: object, kind: Kind, where: str) -> type[Component]:
+    """Return ``loaded`` if it is a usable component class of this kind, and say what is wrong with it otherwise."""
+    interface = f"xai_core.{kind.interface.__name__}"
+    if not isinstance(loaded, type):
+        raise PluginError(f"{where} is not a class but {type(loaded).__name__}. It must be a subclass of {interface}.")
+    if not issubclass(loaded, kind.interface):
+        raise PluginError(f"{where} is not a subclass of {interface}.")
+    if inspect.isabstract(loaded):
+        missing = ", ".join(sorted(loaded.__abstractmethods__))
+        raise PluginError(f"{where} is abstract: it lacks {missing}.")
+    wrong = schema_error(loaded.config_schema)
+    if wrong:
+        raise PluginError(f"{where}: {wrong}.")
+    return loaded
+
+
+_default = Registry()
+
+infos = _default.infos
+info = _default.info
+get = _default.get
+schema = _default.schema
+create = _default.create
+register = _default.register
+problems = _default.problems
+refresh = _default.refresh
