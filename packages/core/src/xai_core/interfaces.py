@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
     import torchio as tio
+    from nibabel import Nifti1Image
     from torch import Tensor, nn
     from torch.utils.data import Dataset as TorchDataset
 
@@ -145,7 +146,9 @@ class Trainer(Component):
             context: Folder, device, seed, task and class names.
         """
 
-    def metrics(self, predictions: pd.DataFrame, task: Task, classes: Sequence[str] | None, seed: int) -> dict[str, Any]:
+    def metrics(
+        self, predictions: pd.DataFrame, task: Task, classes: Sequence[str] | None, seed: int
+    ) -> dict[str, Any]:
         """Return the scores of the test people. This default gives accuracy or mean absolute error only.
 
         Args:
@@ -216,6 +219,18 @@ class Report(Component):
     @abstractmethod
     def write(self, run: RunResults, output: Path) -> Path:
         """Write the report into ``output``, an empty folder, and return the file to open first."""
+
+    def picture(
+        self, image: Path, maps: Mapping[str, Nifti1Image], prediction: Mapping[str, Any], output: Path
+    ) -> Path | None:
+        """Draw one scan with its maps into ``output`` and return the file; None (the default): this report does not.
+
+        Args:
+            image: The scan's file.
+            maps: Relevance by explainer id, on the scan's grid.
+            prediction: ``prediction`` and, for a classification, ``probability_<class>``.
+            output: An existing folder; other files may be in it.
+        """
 
 
 class Executor(Component):

@@ -165,7 +165,9 @@ class Registry:
 
     def _unknown(self, kind: Kind, name: str) -> str:
         installed = list(self._of(kind))
-        listed = f"Installed {kind.plural}: {', '.join(installed)}." if installed else f"No {kind.plural} are installed."
+        listed = (
+            f"Installed {kind.plural}: {', '.join(installed)}." if installed else f"No {kind.plural} are installed."
+        )
         absent = KNOWN_PLUGINS.get((kind.name, name.rpartition(":")[2]))
         if absent and absent not in (claim.package for claim in self.infos(kind.name)):
             return f"The {kind.name} {name!r} is not installed. Install it: pip install {absent}. {listed}"
@@ -188,7 +190,9 @@ class Registry:
                 loaded = claim.load()
             except Exception as error:
                 cause = f"{type(error).__name__}: {error}"
-                raise PluginError(f"{where} cannot be imported: {cause}. Repair or uninstall {info.package}.") from error
+                raise PluginError(
+                    f"{where} cannot be imported: {cause}. Repair or uninstall {info.package}."
+                ) from error
             self._loaded[key] = _checked(loaded, the_kind, where)
         return self._loaded[key]
 

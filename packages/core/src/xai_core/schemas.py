@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["did_you_mean", "fill_defaults", "problems_of", "resolve_paths", "schema_error"]
+__all__ = ["CommandLineText", "did_you_mean", "fill_defaults", "problems_of", "resolve_paths", "schema_error"]
 
 PathTuple = tuple[str | int, ...]
+
+
+class CommandLineText(str):
+    """A string from the command line: as a path it is relative to the working folder, not to the file."""
+
+    __slots__ = ()
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -108,34 +115,30 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+_LIMITS: Mapping[str, str] = {
+    "const": "must be {limit}, not {shown}.",
+    "minimum": "must be at least {limit}, not {shown}.",
+    "exclusiveMinimum": "must be greater than {limit}, not {shown}.",
+    "maximum": "must be at most {limit}, not {shown}.",
+    "exclusiveMaximum": "must be less than {limit}, not {shown}.",
+    "minItems": "needs at least {limit} entries, not {length}.",
+    "maxItems": "takes at most {limit} entries, not {length}.",
+    "minLength": "needs at least {limit} characters, not {length}.",
+    "pattern": "{shown} does not have the form {limit}.",
+}
+
+
 def _sentence(error: Any) -> str:
-    shown, limit = _shown(error.instance), error.validator_value
-    match error.validator:
-        case "type":
-            return f"must be {_types(limit)}, not {shown}."
-        case "enum":
-            close = did_you_mean(error.instance, [v for v in limit if isinstance(v, str)]) if isinstance(error.instance, str) else ""
-            return f"{shown} is not one of {', '.join(_shown(v) for v in limit)}.{close}"
-        case "const":
-            return f"must be {_shown(limit)}, not {shown}."
-        case "minimum":
-            return f"must be at least {limit}, not {shown}."
-        case "exclusiveMinimum":
-            return f"must be greater than {limit}, not {shown}."
-        case "maximum":
-            return f"must be at most {limit}, not {shown}."
-        case "exclusiveMaximum":
-            return f"must be less than {limit}, not {shown}."
-        case "minItems":
-            return f"needs at least {limit} entries, not {len(error.instance)}."
-        case "maxItems":
-            return f"takes at most {limit} entries, not {len(error.instance)}."
-        case "minLength":
-            return "must not be empty." if limit == 1 else f"needs at least {limit} characters."
-        case "pattern":
-            return f"{shown} does not have the form {limit}."
-        case _:
-            return str(error.message).rstrip(".") + "."
+    value, limit = error.instance, error.validator_value
+    if error.validator == "type":
+        return f"must be {_types(limit)}, not {_shown(value)}."
+    if error.validator == "enum":
+        close = did_you_mean(value, [v for v in limit if isinstance(v, str)]) if isinstance(value, str) else ""
+        return f"{_shown(value)} is not one of {', '.join(_shown(v) for v in limit)}.{close}"
+    if error.validator in _LIMITS:
+        length = len(value) if isinstance(value, str | list | tuple | dict) else 0
+        return _LIMITS[error.validator].format(limit=limit, shown=_shown(value), length=length)
+    return str(error.message).rstrip(".") + "."
 
 
 def fill_defaults(schema: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,11 +155,15 @@ def fill_defaults(schema: Mapping[str, Any], params: Mapping[str, Any]) -> dict[
 
 
 def resolve_paths(schema: Mapping[str, Any], params: Mapping[str, Any], base: Path) -> dict[str, Any]:
-    """Return ``params`` with every string of ``"format": "path"`` made absolute from ``base``."""
+    """Return ``params`` with every string of ``"format": "path"`` made absolute from ``base``.
+
+    A path from the command line starts at the working folder instead, where the user's shell completed it.
+    """
 
     def resolved(prop: Mapping[str, Any], value: Any) -> Any:
         if isinstance(value, str) and prop.get("format") == "path":
-            return str((base / Path(value).expanduser()).absolute())
+            start = Path.cwd() if isinstance(value, CommandLineText) else base
+            return os.path.normpath(start / Path(value).expanduser())
         if isinstance(value, list) and isinstance(prop.get("items"), Mapping):
             return [resolved(prop["items"], item) for item in value]
         if isinstance(value, Mapping):

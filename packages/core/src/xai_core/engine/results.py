@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 
 __all__ = ["MapRecord", "RunResults"]
 
-_TEXT_COLUMNS = {"scan_id": str, "subject_id": str, "session_id": str, "site": str, "image": str, "ground_truth": str}
+_TEXT_COLUMNS = {
+    "scan_id": str,
+    "subject_id": str,
+    "session_id": str,
+    "site": str,
+    "image": str,
+    "ground_truth": str,
+}
 
 
 @dataclass(frozen=True)
@@ -141,12 +148,16 @@ class RunResults:
     def _table(self, name: str) -> pd.DataFrame:
         import pandas as pd
 
-        return pd.read_csv(self._existing(name), sep="\t", dtype=_TEXT_COLUMNS, na_values=["n/a"], keep_default_na=False)
+        return pd.read_csv(
+            self._existing(name), sep="\t", dtype=_TEXT_COLUMNS, na_values=["n/a"], keep_default_na=False
+        )
 
     def _existing(self, name: str) -> Path:
         path = self.folder / name
         if not path.is_file():
-            raise InputError(f"{self.folder} has no {name} yet. Run 'xai run' on its pipeline.resolved.yaml to make it.")
+            raise InputError(
+                f"{self.folder} has no {name} yet. Run 'xai run' on its pipeline.resolved.yaml to make it."
+            )
         return path
 
 

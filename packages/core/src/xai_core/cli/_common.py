@@ -1,0 +1,80 @@
+"""Options and output that several commands share."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+__all__ = ["echo_json", "log_to_stderr", "metric_lines", "pipeline_options", "short", "verbose_option"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_PIPELINE_OPTIONS = (
+    click.argument("pipeline", type=click.Path(path_type=Path)),
+    click.option("--name", help="Name of the experiment and of its run folder."),
+    click.option("--model", help="Registry name of the model."),
+    click.option("--data", help="A study table, a BIDS folder, or the registry name of a dataset."),
+    click.option("--epochs", type=int, help="Number of training epochs."),
+    click.option("--device", help="auto, cpu, cuda, cuda:1 or mps."),
+    click.option("--output", help="Folder that the run folder is made in."),
+    click.option("--set", "sets", multiple=True, metavar="KEY=VALUE",
+                 help="Change anything: --set model.params.depth=10 (may be repeated)."),
+)  # fmt: skip
+
+
+def verbose_option(function: F) -> F:
+    """Accept ``-v`` after the command's name too; ``main`` looks for it."""
+    option = click.option("-v", "--verbose", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+    return option(function)
+
+
+def pipeline_options(function: F) -> F:
+    """Add the pipeline file, the short options and ``--set``."""
+    for option in reversed(_PIPELINE_OPTIONS):
+        function = option(function)
+    return verbose_option(function)
+
+
+def log_to_stderr() -> None:
+    """Show the run's messages, without times: log.txt has those."""
+    log = logging.getLogger("xai")
+    if not log.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+
+def short(path: Path) -> str:
+    """Return a path relative to the working folder where it lies below it."""
+    try:
+        return str(path.absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def echo_json(value: object) -> None:
+    """Print JSON for a program."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def metric_lines(metrics: Mapping[str, Any]) -> list[str]:
+    """Return the scores of the test people as lines: ``auc  0.912 [0.840, 0.971]``."""
+    scores = {name: score for name, score in metrics.items() if isinstance(score, Mapping) and "value" in score}
+    width = max((len(name) for name in scores), default=0)
+    return [f"  {name:<{width}}  {_interval(score)}" for name, score in scores.items()]
+
+
+def _interval(score: Mapping[str, Any]) -> str:
+    if score["value"] is None:
+        return "not defined"
+    low, high = score.get("low"), score.get("high")
+    interval = f"  [{low:.3f}, {high:.3f}]" if low is not None and high is not None else ""
+    return f"{score['value']:.3f}{interval}"

@@ -1,0 +1,1 @@
+"""Configuration: strict YAML, structure, overrides, resolution. Light."""

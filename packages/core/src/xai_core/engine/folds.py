@@ -1,0 +1,260 @@
+"""One fold: training as a unit of work, its network from disk, its predictions."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchio as tio
+from torch import Tensor, nn
+
+from .. import registry
+from ..errors import InputError, PluginError, RunError
+from ..types import Fold, RunContext, TrainingResult
+from .hooks import Hooks
+from .preprocessing import Preprocessing, TrainingVolumes, volume
+from .progress import is_terminal, log, track
+from .scans import image_of
+from .seeding import seeded, unit_seed
+from .spatial import check_geometry
+from .study import Study
+from .units import Units, content_key
+from .versions import slot_identity
+
+__all__ = ["FoldModel", "pick_device", "predict", "train_fold", "training_key"]
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device that ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps`` means here.
+
+    Raises:
+        InputError: There is no such device; the message says what there is.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(name)
+    there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    there += ["mps"] if torch.backends.mps.is_available() else []
+    usable = device.type in {t.partition(":")[0] for t in there} and (device.index is None or name in there)
+    if not usable:
+        raise InputError(
+            f"device: {name} is not there. This machine has {', '.join(there)}. Write auto, or one of them."
+        )
+    return device
+
+
+def training_key(study: Study, fold: Fold) -> str:
+    """Return the key of a fold's training: everything that decides its weights."""
+    config = study.config
+    scans = [
+        [part, study.names[i], study.hashes[study.names[i]], study.subjects[i]["target"]]
+        for part, people in (("train", fold.train), ("val", fold.val))
+        for i in study.part(people)
+    ]
+    return content_key(
+        scans=scans,
+        seed=config["seed"],
+        device=pick_device(config["device"]).type,
+        classes=study.classes,
+        transforms=[slot_identity("transform", slot) for slot in config["data"]["transforms"]],
+        model=slot_identity("model", config["model"]),
+        training=slot_identity("trainer", config["training"]),
+        torch=torch.__version__,
+    )
+
+
+def input_shape(study: Study, preprocessing: Preprocessing, indices: Sequence[int]) -> tuple[int, int, int, int]:
+    """Return the shape (C, D, H, W) that every scan has after preprocessing.
+
+    One scan of each original grid is tried, so that a study that does not fit together is refused before training.
+
+    Raises:
+        InputError: Scans come out with different shapes.
+    """
+    shapes: dict[tuple[int, ...], str] = {}
+    grids: set[Any] = set()
+    for index in indices:
+        image = image_of(study.subjects[index])
+        grid = (image.shape, image.affine.round(3).tobytes())
+        if grid in grids:
+            continue
+        grids.add(grid)
+        prepared = preprocessing.cached(index, study.subjects[index])
+        if study.config["explainers"]:
+            check_geometry(tio.Subject(image=image, subject_id=study.names[index]), preprocessing.prepare)
+        shapes.setdefault(tuple(image_of(prepared).shape), study.names[index])
+    if len(shapes) > 1:
+        listed = "; ".join(f"{name}: {' x '.join(map(str, shape))}" for shape, name in list(shapes.items())[:4])
+        raise InputError(
+            f"After preprocessing the scans differ in shape ({listed}). Add a transform that gives one grid, such as "
+            "crop-or-pad or mni-grid, to data.transforms."
+        )
+    c, d, h, w = next(iter(shapes))
+    return c, d, h, w
+
+
+def _build_model(study: Study, shape: tuple[int, int, int, int], config: Mapping[str, Any]) -> nn.Module:
+    slot = config["model"]
+    model = registry.create("model", slot["name"], **slot["params"]).build(shape, study.outputs)
+    if not isinstance(model, nn.Module):
+        raise PluginError(f"The model {slot['name']} built a {type(model).__name__}, not a torch.nn.Module.")
+    return model
+
+
+def train_fold(study: Study, units: Units, hooks: Hooks, index: int) -> None:
+    """Train one fold unless it is done already; its files appear in ``fold-<index>`` all at once."""
+    fold = study.folds[index]
+    key, name = training_key(study, fold), f"fold-{index}/training"
+    if units.is_done(name, key):
+        log.info("fold %d: training is done already", index)
+        return
+    seed = unit_seed(study.config["seed"], "training", index)
+    with units.make(name, key, f"fold-{index}") as folder, seeded(seed):
+        preprocessing = Preprocessing(study.config["data"]["transforms"])
+        train, val = study.part(fold.train), study.part(fold.val)
+        preprocessing.fit([study.subjects[i] for i in train])
+        shape = input_shape(study, preprocessing, [*train, *val, *study.part(fold.test)])
+        model = _build_model(study, shape, study.config)
+        hooks.call("xai_model_built", model=model, fold=index)
+        context = RunContext(
+            folder=folder, device=pick_device(study.config["device"]), seed=seed, task=study.task,
+            classes=study.classes, fold=index, progress=is_terminal(), log=lambda line: log.info("%s", line),
+            on_epoch=lambda epoch, scalars: _epoch(hooks, index, epoch, scalars),
+        )  # fmt: skip
+        slot = study.config["training"]
+        log.info(
+            "fold %d: training %s on %d scans, validating on %d",
+            index,
+            study.config["model"]["name"],
+            len(train),
+            len(val),
+        )
+        result = registry.create("trainer", slot["name"], **slot["params"]).train(
+            model,
+            TrainingVolumes(study, preprocessing, train, augment=True),
+            TrainingVolumes(study, preprocessing, val, augment=False) if val else None,
+            context,
+        )
+        hooks.call("xai_training_finished", model=model, fold=index, result=result, context=context)
+        _save(folder, model, preprocessing, result, {"input_shape": shape, "outputs": study.outputs})
+
+
+def _epoch(hooks: Hooks, fold: int, epoch: int, scalars: Mapping[str, float]) -> bool:
+    answers = hooks.call("xai_epoch_finished", fold=fold, epoch=epoch, scalars=scalars)
+    return all(answer is not False for answer in answers)
+
+
+def _save(
+    folder: Path,
+    model: nn.Module,
+    preprocessing: Preprocessing,
+    result: TrainingResult,
+    shape: Mapping[str, Any],
+) -> None:
+    state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    broken = [name for name, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    if broken:
+        raise RunError(f"Training left NaN or infinite weights ({broken[0]}). Lower training.params.learning_rate.")
+    torch.save(state, folder / "checkpoint.pt")
+    if preprocessing.learns:
+        preprocessing.save(folder / "transforms.pt")
+    (folder / "history.csv").write_text(history_csv(result.history), encoding="utf-8", newline="")
+    about = {**shape, "best_epoch": result.best_epoch, "epochs": len(result.history), **result.info}
+    (folder / "training.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+
+
+def history_csv(history: Sequence[Mapping[str, float]]) -> str:
+    """Return the epochs as CSV; the columns are those of all epochs together."""
+    columns = list(dict.fromkeys(key for row in history for key in row))
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    return stream.getvalue()
+
+
+@dataclass(frozen=True)
+class FoldModel:
+    """A trained network with the preprocessing that belongs to it.
+
+    Attributes:
+        index: Index of the fold.
+        model: The network, in evaluation mode, on ``device``.
+        preprocessing: The fold's fitted transforms.
+        device: Where the network is.
+        classes: Class names in the order of the logits, None for a regression.
+    """
+
+    index: int
+    model: nn.Module
+    preprocessing: Preprocessing
+    device: torch.device
+    classes: tuple[str, ...] | None
+
+    @classmethod
+    def load(cls, config: Mapping[str, Any], folder: Path, index: int, classes: Sequence[str] | None) -> FoldModel:
+        """Load a fold of a run folder.
+
+        Raises:
+            InputError: The fold is not trained, or its checkpoint does not fit the configured model.
+        """
+        path = folder / f"fold-{index}"
+        if not (path / "checkpoint.pt").is_file():
+            trained = sorted(p.parent.name for p in folder.glob("fold-*/checkpoint.pt"))
+            raise InputError(f"{folder} has no trained fold {index}. Trained: {', '.join(trained) or 'none'}.")
+        about = json.loads((path / "training.json").read_text(encoding="utf-8"))
+        slot = config["model"]
+        with seeded(0):
+            model = registry.create("model", slot["name"], **slot["params"]).build(
+                tuple(about["input_shape"]), about["outputs"]
+            )
+        try:
+            model.load_state_dict(torch.load(path / "checkpoint.pt", map_location="cpu", weights_only=True))
+        except Exception as error:
+            raise InputError(f"{path / 'checkpoint.pt'} does not fit the model {slot['name']}: {error}") from error
+        preprocessing = Preprocessing(config["data"]["transforms"])
+        if (path / "transforms.pt").is_file():
+            preprocessing.load(path / "transforms.pt")
+        device = pick_device(config["device"])
+        model = model.to(device).eval()
+        return cls(index, model, preprocessing, device, tuple(classes) if classes is not None else None)
+
+    def outputs(self, prepared: Sequence[tio.Subject]) -> Tensor:
+        """Return float32 [N, outputs] on the CPU for prepared scans."""
+        volumes = torch.stack([volume(subject) for subject in prepared]).to(self.device)
+        with torch.inference_mode():
+            result = self.model(volumes)
+        if not isinstance(result, Tensor) or result.ndim != 2:
+            raise PluginError(f"The network returned {type(result).__name__}; it must return a tensor [N, outputs].")
+        return result.float().cpu()
+
+    def row(self, output: Tensor) -> dict[str, Any]:
+        """Return prediction and class probabilities for one row of ``outputs``."""
+        if self.classes is None:
+            return {"prediction": float(output[0])}
+        probabilities = torch.softmax(output.double(), 0).tolist()
+        best = max(range(len(self.classes)), key=probabilities.__getitem__)
+        named = {f"probability_{name}": p for name, p in zip(self.classes, probabilities, strict=True)}
+        return {"prediction": self.classes[best], **named}
+
+
+def predict(study: Study, fold_model: FoldModel, indices: Sequence[int], batch_size: int = 4) -> list[dict[str, Any]]:
+    """Predict scans of a study, one row each, in their order."""
+    rows: list[dict[str, Any]] = []
+    batches = [indices[i : i + batch_size] for i in range(0, len(indices), batch_size)]
+    for batch in track(batches, f"fold {fold_model.index}: predicting"):
+        prepared = [fold_model.preprocessing.cached(i, study.subjects[i]) for i in batch]
+        for index, output in zip(batch, fold_model.outputs(prepared), strict=True):
+            subject = study.subjects[index]
+            about: dict[str, Any] = {"scan_id": study.names[index], "subject_id": str(subject["subject_id"])}
+            about |= {key: subject.get(key) for key in ("session_id", "site")}
+            rows.append({"fold": fold_model.index, **about, "target": subject["target"], **fold_model.row(output)})
+    return rows

@@ -1,0 +1,179 @@
+"""A study from its configuration to its report, and the trained networks of a finished run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from .. import registry
+from ..config.resolve import resolve
+from ..config.structure import slots_of
+from .folds import pick_device
+from .hooks import Hooks
+from .progress import log, log_to
+from .results import RunResults
+from .runfolder import RESOLVED, prepare_folder, run_lock
+from .single import TrainedFold
+from .stages import analyse, finish_explanations, finish_training, report, run_folds, save_study
+from .study import Study
+from .units import Units
+
+if TYPE_CHECKING:
+    import nibabel as nib
+    import torchio as tio
+
+    from .explaining import Explanation
+
+__all__ = ["Pipeline"]
+
+Stage = Literal["train", "explain", "report"]
+
+
+class Pipeline:
+    """One study, from Python.
+
+    Example::
+
+        pipeline = Pipeline.from_file("pipeline.yaml", ["training.params.epochs=10"])
+        results = pipeline.run()
+        print(results.metrics()["test"])
+        explanation = pipeline.explain("scan.nii.gz")["lrp"]
+        explanation.image.to_filename("relevance.nii.gz")
+
+    Args:
+        config: A resolved configuration.
+        hooks: The hook plugins; default: the installed ones.
+    """
+
+    def __init__(self, config: dict[str, Any], hooks: Hooks | None = None) -> None:
+        self.config = config
+        self.hooks = hooks or Hooks()
+
+    @classmethod
+    def from_file(cls, path: str | Path, sets: Sequence[str] = (), **options: Any) -> Pipeline:
+        """Read a pipeline file.
+
+        Args:
+            path: The YAML file.
+            sets: Changes such as ``"model.params.depth=10"``.
+            options: ``name``, ``model``, ``data``, ``epochs``, ``device``, ``output``, as on the command line.
+
+        Raises:
+            ConfigError: The configuration is wrong; every problem is listed.
+            PluginError: A chosen component or a hook plugin is broken.
+        """
+        pipeline = cls(resolve(path, sets, **options).value)
+        pipeline.hooks.call("xai_config_resolved", config=pipeline.config)
+        return pipeline
+
+    @classmethod
+    def from_folder(cls, folder: str | Path) -> Pipeline:
+        """Open a run folder.
+
+        Raises:
+            InputError: It is not a run folder.
+        """
+        results = RunResults(folder)
+        config = resolve(results.folder / RESOLVED).value
+        # A run folder may have been moved since; it is where it is now.
+        config["output"], config["name"] = (
+            str(results.folder.absolute().parent),
+            results.folder.absolute().name,
+        )
+        return cls(config)
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return Path(self.config["output"], self.config["name"])
+
+    @property
+    def results(self) -> RunResults:
+        """The run folder's content."""
+        return RunResults(self.folder)
+
+    def run(self, until: Stage = "report") -> RunResults:
+        """Do everything that is missing and return the results.
+
+        Args:
+            until: ``"train"``: training, predictions and metrics; ``"explain"``: also maps and evaluations;
+                ``"report"``: everything.
+
+        Raises:
+            XaiError: What went wrong, in one message. What was finished before stays, and is not done again.
+        """
+        self.validate_components()
+        folder = prepare_folder(self.config)
+        with run_lock(folder), log_to(folder / "log.txt"), self._announced(folder):
+            log.info("run %s in %s", self.config["name"], folder)
+            units = Units(folder)
+            units.clear_scratch()
+            study = Study(self.config, folder)
+            self.hooks.call("xai_dataset_ready", config=self.config, subjects=study.subjects)
+            save_study(study, folder)
+            run_folds(study, units, self.hooks, explain=until != "train")
+            finish_training(study, units)
+            if until != "train":
+                finish_explanations(study, folder)
+            if until == "report":
+                analyse(study, units, self.hooks)
+                report(study, units, self.hooks)
+        return self.results
+
+    def report_pages(self) -> list[Path]:
+        """Return the pages to open of the reports that are written."""
+        memories = [self.folder / ".xai" / "reports" / f"{slot['id']}.txt" for slot in self.config["reports"]]
+        return [self.folder / memory.read_text(encoding="utf-8") for memory in memories if memory.is_file()]
+
+    def forget_reports(self) -> None:
+        """Have the reports written anew by the next run."""
+        for slot in self.config["reports"]:
+            (self.folder / ".xai" / "reports" / f"{slot['id']}.txt").unlink(missing_ok=True)
+
+    def validate_components(self) -> None:
+        """Build every component without reading data: what a constructor refuses is refused before any work.
+
+        Raises:
+            ConfigError, PluginError, InputError: What is wrong.
+        """
+        pick_device(self.config["device"])
+        for slot, _path, choice in slots_of(self.config):
+            component = registry.create(slot.kind, choice["name"], **choice["params"])
+            if slot.kind == "transform":
+                component.build()
+
+    @contextmanager
+    def _announced(self, folder: Path) -> Iterator[None]:
+        try:
+            self.hooks.call("xai_run_started", config=self.config, folder=folder)
+            yield
+        except BaseException as error:
+            log.error("the run ended: %s: %s", type(error).__name__, error)
+            self.hooks.call("xai_run_failed", config=self.config, folder=folder, error=error)
+            raise
+        self.hooks.call("xai_run_finished", config=self.config, folder=folder)
+
+    def fold(self, index: int) -> TrainedFold:
+        """Return a trained fold: its ``model``, ``predict`` and ``explain``.
+
+        Raises:
+            InputError: The fold is not trained.
+        """
+        info = self.results.info
+        return TrainedFold.load(self.config, self.folder, index, info["classes"])
+
+    def predict(self, image: str | Path | nib.Nifti1Image | tio.ScalarImage, fold: int = 0) -> dict[str, Any]:
+        """Predict one scan with a trained fold: ``prediction`` and ``probability_<class>``."""
+        return self.fold(fold).predict(image)
+
+    def explain(
+        self,
+        image: str | Path | nib.Nifti1Image | tio.ScalarImage,
+        explainers: Sequence[str] | None = None,
+        target: str | int | None = None,
+        fold: int = 0,
+    ) -> dict[str, Explanation]:
+        """Explain one scan with a trained fold; see ``TrainedFold.explain``."""
+        return self.fold(fold).explain(image, explainers, target)

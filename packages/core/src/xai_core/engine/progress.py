@@ -1,0 +1,55 @@
+"""The run's log and the progress of long work: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+__all__ = ["is_terminal", "log", "log_to", "track"]
+
+T = TypeVar("T")
+
+log = logging.getLogger("xai")
+
+
+def is_terminal() -> bool:
+    """Whether a person watches stderr."""
+    return sys.stderr.isatty()
+
+
+@contextmanager
+def log_to(path: Path) -> Iterator[None]:
+    """Append the run's messages, with times, to a file."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        handler.close()
+
+
+def track(items: Sequence[T], what: str) -> Iterable[T]:
+    """Yield ``items`` and show how far it is: a bar on a terminal, a line every ten seconds in a log."""
+    if not items:
+        return
+    if is_terminal():
+        import click
+
+        with click.progressbar(items, label=what, file=sys.stderr) as bar:
+            yield from bar
+        return
+    last = time.monotonic()
+    for done, item in enumerate(items, 1):
+        yield item
+        if time.monotonic() - last > 10 and done < len(items):
+            last = time.monotonic()
+            log.info("%s: %d of %d", what, done, len(items))
+    log.info("%s: %d of %d, done", what, len(items), len(items))

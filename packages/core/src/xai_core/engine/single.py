@@ -1,0 +1,150 @@
+"""A trained fold applied to a scan that was not part of the study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+import torchio as tio
+from torch import nn
+
+from ..errors import InputError
+from ..schemas import did_you_mean
+from .explaining import Explanation, explain_subject
+from .folds import FoldModel
+from .scans import check_image_file, image_of
+from .seeding import seeded
+from .spatial import check_geometry
+
+__all__ = ["TrainedFold", "scan_from"]
+
+Image = str | Path | nib.Nifti1Image | tio.ScalarImage
+
+
+def scan_from(image: Image) -> tio.Subject:
+    """Return a scan as a subject whose id is the file's name.
+
+    Raises:
+        InputError: It is missing, unreadable, not 3D, or holds NaN.
+    """
+    if isinstance(image, str | Path):
+        path = Path(image)
+        problem = check_image_file(path, path.name)
+        if problem:
+            raise InputError(problem)
+        name = path.name.partition(".")[0] or "scan"
+        return tio.Subject(image=tio.ScalarImage(path), subject_id=name)
+    if isinstance(image, tio.ScalarImage):
+        scan = image
+    else:
+        values = np.asarray(image.dataobj, dtype=np.float32)
+        if values.ndim != 3:
+            raise InputError(f"The image has {values.ndim} dimensions. Give one 3D volume.")
+        scan = tio.ScalarImage(tensor=torch.from_numpy(values)[None], affine=image.affine)
+    if not bool(torch.isfinite(scan.data).all()):
+        raise InputError("The image has voxels that are NaN or infinite. Replace them (by 0, say).")
+    return tio.Subject(image=scan, subject_id="scan")
+
+
+@dataclass(frozen=True)
+class TrainedFold:
+    """A trained network with its preprocessing and the explainers of its run.
+
+    Attributes:
+        config: The resolved configuration of the run.
+        loaded: Network, fitted transforms, device and class names.
+    """
+
+    config: Mapping[str, Any]
+    loaded: FoldModel
+
+    @classmethod
+    def load(cls, config: Mapping[str, Any], folder: Path, index: int, classes: Sequence[str] | None) -> TrainedFold:
+        """Load a fold of a run folder.
+
+        Raises:
+            InputError: The fold is not trained.
+        """
+        return cls(config, FoldModel.load(config, folder, index, classes))
+
+    @property
+    def model(self) -> nn.Module:
+        """The trained network, in evaluation mode: float32 [N, C, D, H, W] to [N, outputs]."""
+        return self.loaded.model
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Class names in the order of the outputs, None for a regression."""
+        return self.loaded.classes
+
+    def prepare(self, image: Image) -> tuple[tio.Subject, tio.Subject]:
+        """Return a scan as it is and as the network sees it.
+
+        Raises:
+            InputError: It cannot be used, or nothing of it is left after preprocessing.
+        """
+        scan = scan_from(image)
+        prepare = self.loaded.preprocessing.prepare
+        check_geometry(scan, prepare)
+        prepared = prepare(scan)
+        data = image_of(prepared).data
+        if bool((data == data.flatten()[0]).all()):
+            raise InputError(
+                f"{scan['subject_id']}: after preprocessing every voxel is {float(data.flatten()[0]):g}. The scan lies "
+                "outside the field of view that the network was trained on (is it in the same space?)."
+            )
+        return scan, prepared
+
+    def predict(self, image: Image) -> dict[str, Any]:
+        """Return ``prediction`` and, for a classification, ``probability_<class>``.
+
+        Args:
+            image: A file, a nibabel image or a ``torchio.ScalarImage``; preprocessed as the study's scans were.
+        """
+        _, prepared = self.prepare(image)
+        with seeded(0):
+            return self.loaded.row(self.loaded.outputs([prepared])[0])
+
+    def explain(
+        self, image: Image, explainers: Sequence[str] | None = None, target: str | int | None = None
+    ) -> dict[str, Explanation]:
+        """Explain one scan.
+
+        Args:
+            image: As for ``predict``.
+            explainers: Ids of the run's explainers; default: all of them.
+            target: Class name or index of the output; default: the predicted class, or the regression output.
+
+        Returns:
+            By explainer id: the map on the image's grid, its sidecar, and the relevance on the network's grid.
+
+        Raises:
+            InputError: The image, an explainer or the target is not there.
+        """
+        slots = {slot["id"]: slot for slot in self.config["explainers"]}
+        wanted = list(slots) if explainers is None else list(explainers)
+        listed = ", ".join(slots) or "none"
+        for name in wanted:
+            if name not in slots:
+                raise InputError(f"The run has no explainer {name!r}.{did_you_mean(name, slots)} It has: {listed}.")
+        index = self._target(target)
+        scan, prepared = self.prepare(image)
+        seed = self.config["seed"]
+        return {
+            name: explain_subject(self.loaded, slots[name], scan, prepared, seed=seed, target=index) for name in wanted
+        }
+
+    def _target(self, target: str | int | None) -> int | None:
+        if target is None:
+            return None
+        names = list(self.classes or ("value",))
+        if isinstance(target, str) and target in names:
+            return names.index(target)
+        if isinstance(target, int) and not isinstance(target, bool) and 0 <= target < len(names):
+            return target
+        raise InputError(f"There is no output {target!r}. Outputs: {', '.join(names)}.")

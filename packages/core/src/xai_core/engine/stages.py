@@ -1,0 +1,227 @@
+"""The stages of a run, each made of units that are skipped where they are done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor as FuturesExecutor
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import registry
+from ..errors import PluginError
+from .explaining import evaluation_rows, explain_fold
+from .folds import FoldModel, pick_device, predict, train_fold, training_key
+from .hooks import Hooks
+from .progress import log
+from .results import RunResults
+from .seeding import seeded, unit_seed
+from .study import Study, part_of
+from .units import Units, content_key, write_text
+from .versions import component_versions, slot_identity, software_versions
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["analyse", "finish_explanations", "finish_training", "report", "run_folds", "save_study"]
+
+
+def tsv(rows: pd.DataFrame) -> str:
+    """Return a table as BIDS writes them: tab-separated, ``n/a`` where nothing is known."""
+    return str(rows.to_csv(sep="\t", index=False, na_rep="n/a", lineterminator="\n"))
+
+
+def save_study(study: Study, folder: Path) -> None:
+    """Check scans and folds, and write ``subjects.tsv``, ``splits.tsv`` and ``run.json``."""
+    import pandas as pd
+
+    splits = [
+        {"fold": index, "part": part, "subject_id": person}
+        for index, fold in enumerate(study.folds)
+        for part in ("train", "val", "test")
+        for person in part_of(fold, part)
+    ]
+    info = {
+        "name": study.config["name"],
+        "task": study.task,
+        "classes": study.classes,
+        "people": int(study.table["subject_id"].nunique()),
+        "scans": len(study.names),
+        "folds": len(study.folds),
+        "seed": study.config["seed"],
+        "device": pick_device(study.config["device"]).type,
+        "versions": software_versions(),
+        "components": component_versions(study.config),
+        "inputs": [str(path) for path in study.dataset.inputs()],
+        "hashes": study.hashes,
+    }
+    write_text(folder / "subjects.tsv", tsv(study.table))
+    write_text(folder / "splits.tsv", tsv(pd.DataFrame(splits)))
+    write_text(folder / "run.json", json.dumps(info, indent=2, ensure_ascii=False) + "\n")
+
+
+def run_folds(study: Study, units: Units, hooks: Hooks, *, explain: bool) -> None:
+    """Train, predict and explain every fold, in this process or by the configured executor."""
+    slot = study.config.get("executor")
+    if not slot:
+        for index in range(len(study.folds)):
+            _run_fold(study, units, hooks, index, explain=explain)
+        return
+    executor: FuturesExecutor = registry.create("executor", slot["name"], **slot["params"]).build()
+    with executor:
+        futures = [
+            executor.submit(fold_job, dict(study.config), str(study.folder), index, explain)
+            for index in range(len(study.folds))
+        ]
+        for future in futures:
+            future.result()
+
+
+def fold_job(config: dict[str, Any], folder: str, index: int, explain: bool) -> None:
+    """Do one fold in another process: everything it needs follows from the arguments."""
+    study = Study(config, Path(folder))
+    _run_fold(study, Units(Path(folder)), Hooks(), index, explain=explain)
+
+
+def _run_fold(study: Study, units: Units, hooks: Hooks, index: int, *, explain: bool) -> None:
+    train_fold(study, units, hooks, index)
+
+    @cache
+    def load() -> FoldModel:
+        return FoldModel.load(study.config, study.folder, index, study.classes)
+
+    _predict_fold(study, units, index, load)
+    if explain:
+        explain_fold(study, units, hooks, index, load)
+
+
+def _predictions_path(folder: Path, index: int) -> Path:
+    return folder / ".xai" / "predictions" / f"fold-{index}.json"
+
+
+def _predict_fold(study: Study, units: Units, index: int, load: Any) -> None:
+    fold = study.folds[index]
+    test = study.part(fold.test)
+    scans = [[study.names[i], study.hashes[study.names[i]], study.subjects[i]["target"]] for i in test]
+    key, name = content_key(training=training_key(study, fold), scans=scans), f"fold-{index}/predictions"
+    if units.is_done(name, key):
+        return
+    with units.make(name, key, ".xai/predictions") as temporary, seeded(0):
+        rows = predict(study, load(), test)
+        (temporary / f"fold-{index}.json").write_text(json.dumps(rows), encoding="utf-8")
+
+
+def finish_training(study: Study, units: Units) -> None:
+    """Write ``predictions.tsv``, ``metrics.json`` and ``metrics.tsv``."""
+    import pandas as pd
+
+    paths = [_predictions_path(study.folder, index) for index in range(len(study.folds))]
+    rows = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    predictions = pd.DataFrame([row for fold in rows for row in fold])
+    write_text(study.folder / "predictions.tsv", tsv(predictions))
+    slot = study.config["training"]
+    identity = slot_identity("trainer", slot)
+    key = content_key(rows=rows, classes=study.classes, trainer=identity, seed=study.config["seed"])
+    if units.is_done("metrics", key):
+        return
+    trainer = registry.create("trainer", slot["name"], **slot["params"])
+    classes = list(study.classes) if study.classes is not None else None
+    with units.make("metrics", key, ".") as temporary:
+        seed = unit_seed(study.config["seed"], "metrics")
+        metrics = {"test": trainer.metrics(predictions, study.task, classes, seed)}
+        metrics["folds"] = [trainer.metrics(pd.DataFrame(fold), study.task, classes, seed) for fold in rows]
+        text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        (temporary / "metrics.json").write_text(text, encoding="utf-8")
+        (temporary / "metrics.tsv").write_text(tsv(pd.DataFrame(_metric_rows(metrics))), encoding="utf-8", newline="")
+
+
+def _metric_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    parts = [("all", metrics["test"]), *((str(i), fold) for i, fold in enumerate(metrics["folds"]))]
+    return [
+        {
+            "fold": part,
+            "metric": name,
+            "value": score["value"],
+            "low": score.get("low"),
+            "high": score.get("high"),
+        }
+        for part, scores in parts
+        for name, score in scores.items()
+        if isinstance(score, Mapping) and "value" in score
+    ]
+
+
+def finish_explanations(study: Study, folder: Path) -> None:
+    """Write the description of the BIDS derivative and the tables of the evaluators."""
+    import pandas as pd
+
+    if study.config["explainers"]:
+        components = component_versions(study.config)
+        description = {
+            "Name": f"Relevance maps of {study.config['name']}",
+            "BIDSVersion": "1.10.0",
+            "DatasetType": "derivative",
+            "GeneratedBy": [
+                {"Name": "xai-core", "Version": software_versions()["xai-core"]},
+                *({"Name": package.split()[0], "Version": package.split()[1], "Description": name}
+                  for name, package in components.items() if name.startswith("explainer ")),
+            ],
+        }  # fmt: skip
+        write_text(folder / "derivatives" / "dataset_description.json", json.dumps(description, indent=2) + "\n")
+    for evaluator in study.config["evaluators"]:
+        rows = evaluation_rows(study, folder, evaluator)
+        write_text(folder / "evaluation" / f"{evaluator['id']}.tsv", tsv(pd.DataFrame(rows)))
+
+
+def analyse(study: Study, units: Units, hooks: Hooks) -> None:
+    """Carry out every analysis that is not done already."""
+    for slot in study.config["analyses"]:
+        key, name = (
+            content_key(results=_results_key(study), slot=slot_identity("analysis", slot)),
+            f"analysis/{slot['id']}",
+        )
+        if units.is_done(name, key):
+            log.info("analysis %s is done already", slot["id"])
+            continue
+        log.info("analysis %s", slot["id"])
+        with units.make(name, key, name) as folder, seeded(unit_seed(study.config["seed"], name)):
+            registry.create("analysis", slot["name"], **slot["params"]).analyse(RunResults(study.folder), folder)
+        hooks.call("xai_analysis_finished", analysis=slot["id"], folder=study.folder / name)
+
+
+def report(study: Study, units: Units, hooks: Hooks) -> None:
+    """Write every report that is not up to date."""
+    slots: Sequence[Mapping[str, Any]] = study.config["reports"]
+    for position, slot in enumerate(slots):
+        # The first report is the run's page; further ones lie beside it under their ids.
+        target = "report" if position == 0 else f"report-{slot['id']}"
+        key = content_key(results=_results_key(study), slot=slot_identity("report", slot), config=study.config)
+        name = f"report/{slot['id']}"
+        memory = study.folder / ".xai" / "reports" / f"{slot['id']}.txt"
+        if not (units.is_done(name, key) and memory.is_file()):
+            log.info("report %s", slot["id"])
+            with units.make(name, key, target) as folder, seeded(unit_seed(study.config["seed"], name)):
+                component = registry.create("report", slot["name"], **slot["params"])
+                page = Path(component.write(RunResults(study.folder), folder))
+                if not page.is_relative_to(folder):
+                    raise PluginError(f"The report {slot['name']} returned {page}, which is not in its folder.")
+                write_text(memory, (Path(target) / page.relative_to(folder)).as_posix())
+            hooks.call(
+                "xai_report_written",
+                report=slot["id"],
+                page=study.folder / memory.read_text(encoding="utf-8"),
+            )
+
+
+def _results_key(study: Study) -> str:
+    """Key over all that an analysis or a report can read: the keys of every unit before it, and the tables."""
+    markers = sorted((study.folder / ".xai" / "units").rglob("*.json"))
+    private = {"analysis", "report"}
+    keys = [
+        [str(path.relative_to(study.folder)), json.loads(path.read_text(encoding="utf-8"))["key"]]
+        for path in markers
+        if path.relative_to(study.folder / ".xai" / "units").parts[0] not in private
+    ]
+    tables = [(study.folder / name).read_text(encoding="utf-8") for name in ("subjects.tsv", "splits.tsv")]
+    return content_key(units=keys, tables=tables)

@@ -1,0 +1,210 @@
+"""A study in memory: the scans of its dataset, what is to be predicted, and how people are divided."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torchio as tio
+
+from .. import registry
+from ..config.resolve import bids_label
+from ..errors import InputError, PluginError
+from ..types import Fold, Task
+from .scans import ScanChecks, several
+from .seeding import seeded, unit_seed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Study", "part_of", "scan_name"]
+
+_RESERVED = {"image", "ground_truth", "target", "subject_id", "session_id", "site"}
+
+
+def scan_name(subject: Mapping[str, Any]) -> str:
+    """Return the BIDS name of a scan: ``sub-01`` or ``sub-01_ses-02``."""
+    name = "sub-" + bids_label(re.sub(r"^sub-", "", str(subject["subject_id"])))
+    session = subject.get("session_id")
+    return name if session in (None, "") else f"{name}_ses-{bids_label(re.sub('^ses-', '', str(session)))}"
+
+
+@dataclass
+class Study:
+    """The scans of a configuration's dataset, checked.
+
+    Args:
+        config: The resolved configuration.
+        folder: The run folder, for what is remembered of the scans.
+
+    Attributes:
+        subjects: One ``torchio.Subject`` for each scan, ordered as the dataset orders them.
+        names: ``sub-01`` or ``sub-01_ses-02`` of each.
+
+    Raises:
+        InputError: The study cannot be used; the message says what is wrong with which person.
+    """
+
+    config: Mapping[str, Any]
+    folder: Path
+
+    def __post_init__(self) -> None:
+        slot = self.config["data"]
+        self.dataset = registry.create("dataset", slot["name"], **slot["params"])
+        with seeded(unit_seed(self.config["seed"], "dataset")):
+            self.subjects: Sequence[tio.Subject] = self.dataset.subjects()
+        if not len(self.subjects):
+            raise InputError(f"The dataset {slot['name']} holds nobody. Look at its table and at data.params.")
+        _check_subjects(self.subjects, slot["name"])
+        self.names = [scan_name(subject) for subject in self.subjects]
+        _check_names(self.subjects, self.names)
+        self.task, self.classes = _task(self.subjects, self.dataset.class_order)
+
+    @cached_property
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of each scan's content by name; every scan is looked at once for it."""
+        checks = ScanChecks(self.folder / ".xai" / "scans.json")
+        return dict(zip(self.names, checks.hashes(self.subjects, self.names), strict=True))
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """One row for each scan: scan_id, subject_id, session_id, site, target, image, ground_truth, covariates."""
+        import pandas as pd
+
+        rows = []
+        for name, subject in zip(self.names, self.subjects, strict=True):
+            row: dict[str, Any] = {"scan_id": name, "subject_id": str(subject["subject_id"])}
+            row |= {key: subject.get(key) for key in ("session_id", "site", "target")}
+            row |= {key: _file(subject.get(key)) for key in ("image", "ground_truth")}
+            row |= {k: v for k, v in subject.items() if k not in _RESERVED and not isinstance(v, tio.Image)}
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+    @cached_property
+    def folds(self) -> tuple[Fold, ...]:
+        """The divisions of the people.
+
+        Raises:
+            InputError: The splitter puts a person into two parts, names somebody unknown, or leaves a part empty.
+        """
+        slot = self.config["split"]
+        splitter = registry.create("splitter", slot["name"], **slot["params"])
+        with seeded(unit_seed(self.config["seed"], "split")):
+            folds = tuple(splitter.split(self.table, unit_seed(self.config["seed"], "split")))
+        if not folds:
+            raise PluginError(f"The splitter {slot['name']} returned no fold.")
+        people = {str(subject["subject_id"]) for subject in self.subjects}
+        for index, fold in enumerate(folds):
+            _check_fold(index, fold, people, slot["name"])
+        return folds
+
+    def part(self, people: Sequence[str]) -> list[int]:
+        """Return the positions of every scan of these people."""
+        wanted = set(people)
+        return [i for i, subject in enumerate(self.subjects) if str(subject["subject_id"]) in wanted]
+
+    def target_value(self, index: int) -> int | float:
+        """Return a scan's class index, or its value in a regression."""
+        target = self.subjects[index]["target"]
+        return self.classes.index(target) if self.classes is not None else float(cast(float, target))
+
+    @property
+    def outputs(self) -> int:
+        """Number of outputs that a network needs."""
+        return 1 if self.classes is None else len(self.classes)
+
+
+def _file(image: object) -> str | None:
+    path = getattr(image, "path", None)
+    return str(path) if path is not None and not isinstance(path, list | tuple) else None
+
+
+def _check_subjects(subjects: Sequence[tio.Subject], dataset: str) -> None:
+    for position, subject in enumerate(subjects):
+        if not isinstance(subject, tio.Subject):
+            raise PluginError(f"The dataset {dataset} gave a {type(subject).__name__}, not a torchio.Subject.")
+        lacking = [key for key in ("image", "target", "subject_id") if key not in subject]
+        if lacking:
+            raise PluginError(f"The dataset {dataset}: scan {position + 1} has no {' and no '.join(lacking)}.")
+
+
+def _check_names(subjects: Sequence[tio.Subject], names: Sequence[str]) -> None:
+    owners: dict[str, tio.Subject] = {}
+    for subject, name in zip(subjects, names, strict=True):
+        if name in ("sub-", "") or not bids_label(name.removeprefix("sub-")):
+            raise InputError(f"The person {subject['subject_id']!r} has no letter or digit in the id.")
+        other = owners.setdefault(name, subject)
+        if other is subject:
+            continue
+        first, second = str(other["subject_id"]), str(subject["subject_id"])
+        if first == second:
+            raise InputError(
+                f"The person {first!r} is there twice. Remove one row, or name the column that tells the visits apart "
+                "(data.params.session)."
+            )
+        raise InputError(f"The ids {first!r} and {second!r} both become {name} in file names. Rename one of them.")
+
+
+def _task(subjects: Sequence[tio.Subject], order: Sequence[str] | None) -> tuple[Task, tuple[str, ...] | None]:
+    targets: list[Any] = [subject["target"] for subject in subjects]
+    if all(isinstance(target, str) for target in targets):
+        return "classification", _classes(targets, order)
+    if all(isinstance(target, int | float) and not isinstance(target, bool) for target in targets):
+        wrong = [str(s["subject_id"]) for s in subjects if not math.isfinite(cast(float, s["target"]))]
+        if wrong:
+            raise InputError(
+                f"The target of {', '.join(wrong[:5])} is not a finite number. Fill it in or leave them out."
+            )
+        if len(set(targets)) == 1:
+            raise InputError(f"The target is {targets[0]} for everybody; there is nothing to learn.")
+        return "regression", None
+    kinds = sorted({type(target).__name__ for target in targets})
+    raise InputError(f"The targets are mixed ({', '.join(kinds)}). Give texts for classes or numbers for a regression.")
+
+
+def _classes(targets: Sequence[str], order: Sequence[str] | None) -> tuple[str, ...]:
+    counts = Counter(targets)
+    classes = tuple(sorted(counts)) if order is None else tuple(order)
+    unknown = sorted(set(counts) - set(classes))
+    if unknown:
+        raise InputError(f"The classes {', '.join(unknown)} occur, but the order of classes is {', '.join(classes)}.")
+    absent = [name for name in classes if not counts[name]]
+    if absent:
+        raise InputError(f"Nobody has the class {', '.join(absent)}. There is: {_listed(counts)}.")
+    if len(classes) < 2:
+        raise InputError(f"There is only one class: {_listed(counts)}. A classification needs two.")
+    return classes
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} ({count})" for name, count in sorted(counts.items()))
+
+
+def _check_fold(index: int, fold: Fold, people: set[str], splitter: str) -> None:
+    parts = {"train": set(fold.train), "validation": set(fold.val), "test": set(fold.test)}
+    for first, second in (("train", "test"), ("train", "validation"), ("validation", "test")):
+        both = sorted(parts[first] & parts[second])
+        if both:
+            problems = [f"{person} is in the {first} part and in the {second} part" for person in both]
+            raise InputError(
+                several(problems, "people are in two parts") + f" (fold {index}). The splitter {splitter} leaks."
+            )
+    unknown = sorted(set().union(*parts.values()) - people)
+    if unknown:
+        raise InputError(
+            f"The splitter {splitter} names people whom the study does not have: {', '.join(unknown[:5])}."
+        )
+    for part in ("train", "test"):
+        if not parts[part]:
+            raise InputError(f"Fold {index} of the splitter {splitter} has nobody in the {part} part.")
+
+
+def part_of(fold: Fold, part: str) -> tuple[str, ...]:
+    """Return the people of ``train``, ``val`` or ``test``."""
+    return cast("tuple[str, ...]", getattr(fold, part))

@@ -1,0 +1,121 @@
+"""Units of work: written aside, published whole, marked with a key over everything that decides their content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..errors import RunError
+
+__all__ = ["Units", "content_key", "file_hash", "write_text"]
+
+
+def content_key(**parts: Any) -> str:
+    """Return the SHA-256 of JSON-serialisable parts; equal parts give an equal key."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file's content."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that it is there whole or not at all; leave it alone where it holds this text already."""
+    if path.is_file() and path.read_bytes() == text.encode():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8", newline="")
+    temporary.replace(path)
+
+
+class Units:
+    """The units of one run folder.
+
+    A unit is done when its marker in ``.xai/units`` holds its key and its files are there with the sizes noted in it.
+    The marker is written last, so a process killed anywhere leaves either the whole unit or one to be made again.
+
+    Args:
+        folder: The run folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._private = folder / ".xai"
+
+    def _marker(self, name: str) -> Path:
+        return self._private / "units" / f"{name}.json"
+
+    def is_done(self, name: str, key: str) -> bool:
+        """Whether the unit was published under this key and its files are still whole."""
+        marker = self._read_marker(name)
+        if marker is None or marker.get("key") != key:
+            return False
+        files: Mapping[str, int] = marker["files"]
+        return all(_size(self.folder / file) == size for file, size in files.items())
+
+    def _read_marker(self, name: str) -> dict[str, Any] | None:
+        try:
+            marker = json.loads(self._marker(name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return marker if isinstance(marker, dict) else None
+
+    @contextmanager
+    def make(self, name: str, key: str, target: str) -> Iterator[Path]:
+        """Give an empty folder to write into; what is in it afterwards is published below ``target``.
+
+        Files of an earlier version of the unit that the new one does not have are removed. Nothing is published
+        when the block raises.
+
+        Args:
+            name: Name of the unit, such as ``fold-0/training``.
+            key: From ``content_key``.
+            target: Folder below the run folder, such as ``fold-0``; ``.`` for the run folder itself.
+        """
+        scratch = self._private / "tmp"
+        scratch.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=name.replace("/", "-") + "-", dir=scratch))
+        try:
+            yield temporary
+            self._publish(name, key, temporary, target)
+        except OSError as error:
+            if error.filename is not None and str(self.folder) in str(error.filename):
+                raise RunError(f"{error.filename} cannot be written: {error.strerror}.") from error
+            raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def _publish(self, name: str, key: str, temporary: Path, target: str) -> None:
+        old = self._read_marker(name) or {"files": {}}
+        self._marker(name).unlink(missing_ok=True)
+        files: dict[str, int] = {}
+        for source in sorted(path for path in temporary.rglob("*") if path.is_file()):
+            destination = self.folder / target / source.relative_to(temporary)
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            source.replace(destination)
+            files[destination.relative_to(self.folder).as_posix()] = destination.stat().st_size
+        for stale in set(old["files"]) - set(files):
+            (self.folder / stale).unlink(missing_ok=True)
+        write_text(self._marker(name), json.dumps({"key": key, "files": files}, indent=1))
+
+    def clear_scratch(self) -> None:
+        """Remove what a killed process left half-written. Only for the process that holds the run's lock."""
+        shutil.rmtree(self._private / "tmp", ignore_errors=True)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1

@@ -1,0 +1,210 @@
+"""The dataset ``participants``: a study table with images from a column or a BIDS folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from xai_core import ConfigError, Dataset
+
+from ._schema import parameters
+
+if TYPE_CHECKING:
+    import torchio as tio
+
+__all__ = ["Participants"]
+
+
+class Participants(Dataset):
+    """A study table (TSV, CSV, XLSX) with an image column or a BIDS folder.
+
+    The table has one row for each scan. A target of texts makes a classification, one of numbers a regression, unless
+    ``classes`` is given. Other columns become covariates under their names: int, float or text, None where a cell is
+    empty, n/a, NA or NaN. A column whose name has another meaning in a subject gets an underscore behind it. Ids are
+    texts ("01" stays "01"); "sub-01" and "01" are the same person.
+
+    A BIDS folder is read by its file names: ``sub-<id>[/ses-<label>]/<datatype>/..._<suffix>.nii[.gz]``.
+    """
+
+    config_schema = parameters(
+        {
+            "table": {
+                "type": ["string", "null"],
+                "format": "path",
+                "default": None,
+                "description": "Study table (.tsv, .csv, .xlsx); null: participants.tsv of the BIDS folder.",
+            },
+            "target": {
+                "type": "string",
+                "minLength": 1,
+                "description": "Column with what is to be predicted: texts (classes) or numbers.",
+            },
+            "image": {
+                "type": ["string", "null"],
+                "default": None,
+                "description": "Column with the images' paths, relative to the table's folder. Give this or bids.",
+            },
+            "bids": {
+                "type": ["string", "null"],
+                "format": "path",
+                "default": None,
+                "description": "BIDS folder that holds the images. Give this or image.",
+            },
+            "suffix": {
+                "type": "string",
+                "minLength": 1,
+                "default": "T1w",
+                "description": "BIDS: suffix of the images.",
+            },
+            "datatype": {
+                "type": "string",
+                "minLength": 1,
+                "default": "anat",
+                "description": "BIDS: folder of the images below the person's or the session's.",
+            },
+            "entities": {
+                "type": ["object", "null"],
+                "additionalProperties": {"type": ["string", "null"]},
+                "default": None,
+                "description": "BIDS: entities that the image's name must have, such as {ses: M00, space: "
+                "MNI152NLin2009cAsym, desc: preproc}; null as a value: the name must not have it.",
+            },
+            "subject": {
+                "type": "string",
+                "minLength": 1,
+                "default": "participant_id",
+                "description": "Column with the person's id.",
+            },
+            "session": {
+                "type": ["string", "null"],
+                "default": None,
+                "description": "Column with the visit; null: session_id where there is such a column.",
+            },
+            "site": {
+                "type": ["string", "null"],
+                "default": None,
+                "description": "Column with the site or scanner; null: site where there is such a column.",
+            },
+            "ground_truth": {
+                "type": ["string", "null"],
+                "default": None,
+                "description": "Column with paths of masks, 1 where the truth says that the class shows; n/a: none.",
+            },
+            "ground_truth_derivative": {
+                "type": ["string", "null"],
+                "default": None,
+                "description": "BIDS: name of the derivative whose ..._mask.nii[.gz] files are such masks.",
+            },
+            "classes": {
+                "type": ["array", "null"],
+                "items": {"type": ["string", "integer"]},
+                "minItems": 2,
+                "uniqueItems": True,
+                "default": None,
+                "description": "Classes to use, in this order (the last is the positive one); rows of others are left "
+                "out. null: all, sorted.",
+            },
+            "missing_target": {
+                "enum": ["error", "drop"],
+                "default": "error",
+                "description": "What to do with rows without a target: stop, or leave them out.",
+            },
+        }
+    )
+
+    def __init__(
+        self,
+        *,
+        table: str | None = None,
+        target: str,
+        image: str | None = None,
+        bids: str | None = None,
+        suffix: str = "T1w",
+        datatype: str = "anat",
+        entities: Mapping[str, str | None] | None = None,
+        subject: str = "participant_id",
+        session: str | None = None,
+        site: str | None = None,
+        ground_truth: str | None = None,
+        ground_truth_derivative: str | None = None,
+        classes: Sequence[str | int] | None = None,
+        missing_target: Literal["error", "drop"] = "error",
+    ) -> None:
+        names = None if classes is None else tuple(str(name) for name in classes)
+        problems = _problems(table, image, bids, ground_truth, ground_truth_derivative)
+        if names is not None and len(set(names)) < len(names):
+            problems.append(f"participants: 'classes' names a class twice: {', '.join(names)}.")
+        if problems:
+            raise ConfigError(problems)
+        self.table = None if table is None else Path(table)
+        self.target = target
+        self.image = image
+        self.bids = None if bids is None else Path(bids)
+        self.suffix = suffix
+        self.datatype = datatype
+        self.entities = entities
+        self.subject = subject
+        self.session = session
+        self.site = site
+        self.ground_truth = ground_truth
+        self.ground_truth_derivative = ground_truth_derivative
+        self.classes = names
+        self.missing_target = missing_target
+
+    @property
+    def class_order(self) -> Sequence[str] | None:
+        """The classes as they were given."""
+        return self.classes
+
+    def subjects(self) -> Sequence[tio.Subject]:
+        """Return one subject for each row that is used, in the order of the table.
+
+        Raises:
+            InputError: The table, a column, a value or a file is missing or wrong; the message names rows and column.
+        """
+        from ._participants import read_participants
+
+        return read_participants(
+            table=self.table,
+            target=self.target,
+            image=self.image,
+            bids=self.bids,
+            suffix=self.suffix,
+            datatype=self.datatype,
+            entities=self.entities,
+            subject=self.subject,
+            session=self.session,
+            site=self.site,
+            ground_truth=self.ground_truth,
+            ground_truth_derivative=self.ground_truth_derivative,
+            classes=self.classes,
+            missing_target=self.missing_target,
+        )
+
+    def inputs(self) -> Sequence[Path]:
+        """The study table."""
+        if self.table is not None:
+            return (self.table,)
+        return () if self.bids is None else (self.bids / "participants.tsv",)
+
+
+def _problems(
+    table: str | None, image: str | None, bids: str | None, ground_truth: str | None, derivative: str | None
+) -> list[str]:
+    """Return what does not fit together among the parameters."""
+    problems = []
+    if (image is None) == (bids is None):
+        given = "neither" if image is None else "both"
+        problems.append(
+            f"participants: give either 'image' (a column with paths) or 'bids' (a folder); {given} of them is given."
+        )
+    if table is None and bids is None:
+        problems.append("participants: 'table' (the study table) is needed where there is no 'bids' folder.")
+    if derivative is not None and bids is None:
+        problems.append(
+            "participants: 'ground_truth_derivative' needs 'bids'; for a column of masks use 'ground_truth'."
+        )
+    if derivative is not None and ground_truth is not None:
+        problems.append("participants: give 'ground_truth' or 'ground_truth_derivative', not both.")
+    return problems

@@ -1,0 +1,159 @@
+"""What the explainers of this package share: checked volumes, outputs and targets, a model left as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xai_core import Attribution, InputError
+
+__all__ = ["Explained", "as_attribution", "differentiating", "explaining", "logits"]
+
+# What autograd says where no gradient leads from the output to the tensor that it was asked for.
+_NO_GRADIENT = ("does not require grad", "appears to not have been used in the graph")
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One checked request.
+
+    Attributes:
+        forward: Maps [N, C, D, H, W] to outputs [N, outputs]; never changes its argument.
+        volumes: A copy of the volumes [N, C, D, H, W], a leaf that requires gradients.
+        target: int64 [N], on the device of the volumes.
+        output: [N], the explained output.
+    """
+
+    forward: Callable[[Tensor], Tensor]
+    volumes: Tensor
+    target: Tensor
+    output: Tensor
+
+
+@contextmanager
+def explaining(model: nn.Module, volumes: Tensor, target: Tensor | None) -> Iterator[Explained]:
+    """Check a request and hold the model in evaluation mode with gradients on, whatever the caller's mode.
+
+    Every module gets its own training flag back, also after an exception.
+
+    Raises:
+        InputError: Volumes, output or target are not what ``Explainer.explain`` asks for.
+    """
+    _check_volumes(model, volumes)
+    flags = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        with torch.inference_mode(False), torch.enable_grad():
+            copy = volumes.detach().clone().requires_grad_()
+            with torch.no_grad():
+                outputs = logits(model, copy)
+            resolved = _resolve_target(outputs, target)
+            output = outputs.gather(1, resolved[:, None])[:, 0]
+            yield Explained(lambda given: logits(model, given), copy, resolved, output)
+    finally:
+        # Not model.train(): some networks override it, and submodules may differ.
+        for module, flag in flags:
+            module.training = flag
+
+
+def logits(model: nn.Module, volumes: Tensor) -> Tensor:
+    """Return the model's output [N, outputs], checked, and leave ``volumes`` as they were.
+
+    Raises:
+        InputError: The output is not one finite tensor [N, outputs].
+    """
+    # The copy lets a network begin with an in-place operation, which autograd forbids on a leaf.
+    output = model(volumes.clone())
+    if not isinstance(output, Tensor):
+        raise InputError(
+            f"The model returns {type(output).__name__}, but an explainer needs one tensor [N, outputs]. "
+            "Wrap the model in a module that returns the output to explain."
+        )
+    if output.ndim != 2 or output.shape[0] != volumes.shape[0]:
+        raise InputError(
+            f"The model returns a tensor {list(output.shape)} for {volumes.shape[0]} volumes, but an "
+            "explainer needs [N, outputs]. Wrap the model in a module that returns this shape."
+        )
+    if not bool(torch.isfinite(output).all()):
+        raise InputError(
+            f"The model's output is not finite ({output.detach().tolist()}), so it cannot be explained. "
+            "Check the weights."
+        )
+    return output
+
+
+@contextmanager
+def differentiating(source: str) -> Iterator[None]:
+    """Turn autograd's error about a missing path into an InputError that names ``source``."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(text in str(error) for text in _NO_GRADIENT):
+            raise
+        raise InputError(
+            f"No gradient leads from the model's output to {source}: the output does not depend on "
+            "it, or forward detaches it (detach, no_grad, argmax, NumPy). Explain a model that is "
+            "differentiable throughout."
+        ) from error
+
+
+def as_attribution(
+    explained: Explained, relevance: Tensor, details: Sequence[Mapping[str, Any]] | None = None
+) -> Attribution:
+    """Return the Attribution of ``relevance`` [N, C, D, H, W].
+
+    Raises:
+        InputError: The relevance is not finite.
+    """
+    relevance = relevance.detach().to(torch.float32).contiguous()
+    finite = torch.isfinite(relevance).flatten(1).all(1)
+    if not bool(finite.all()):
+        raise InputError(
+            f"The gradient at volumes[{int((~finite).nonzero()[0])}] is not finite although the output is. "
+            "Check the weights and the range of the intensities."
+        )
+    return Attribution(relevance, explained.output.detach().to(torch.float32), explained.target, details)
+
+
+def _check_volumes(model: nn.Module, volumes: Tensor) -> None:
+    if not isinstance(volumes, Tensor) or volumes.ndim != 5 or volumes.numel() == 0:
+        what = f"a tensor {list(volumes.shape)}" if isinstance(volumes, Tensor) else type(volumes).__name__
+        raise InputError(f"volumes must be a tensor [N, C, D, H, W], not {what}.")
+    if not volumes.is_floating_point():
+        raise InputError(f"volumes must be float32, not {volumes.dtype}. Convert them with .float().")
+    wrong = (~torch.isfinite(volumes)).flatten(1).sum(1)
+    if bool(wrong.any()):
+        index = int(wrong.nonzero()[0])
+        raise InputError(
+            f"volumes[{index}] has {int(wrong[index])} voxels that are NaN or infinite. Replace them before explaining."
+        )
+    devices = {tensor.device for tensor in model.parameters()}
+    if devices and volumes.device not in devices:
+        found = ", ".join(sorted(str(device) for device in devices))
+        raise InputError(f"The volumes are on {volumes.device}, but the model is on {found}. Move one to the other.")
+
+
+def _resolve_target(outputs: Tensor, target: Tensor | None) -> Tensor:
+    """Return int64 [N] on the device of ``outputs`` [N, outputs]."""
+    count, classes = outputs.shape
+    if target is None:
+        return outputs.argmax(1)  # 0 where there is one output
+    if not isinstance(target, Tensor) or target.shape != (count,) or not _integral(target):
+        what = f"{target.dtype} {list(target.shape)}" if isinstance(target, Tensor) else type(target).__name__
+        raise InputError(f"target must be int64 [{count}], one index for each volume, not {what}.")
+    wrong = ((target < 0) | (target >= classes)).nonzero()
+    if len(wrong):
+        index = int(wrong[0])
+        allowed = "only 0 can be explained" if classes == 1 else f"give 0 to {classes - 1}"
+        outputs_text = "1 output" if classes == 1 else f"{classes} outputs"
+        raise InputError(f"target[{index}] is {int(target[index])}, but the model has {outputs_text}: {allowed}.")
+    return target.to(device=outputs.device, dtype=torch.int64)
+
+
+def _integral(target: Tensor) -> bool:
+    return target.dtype in (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)

@@ -1,0 +1,126 @@
+"""From the user's network to a graph of its operations, without touching the network."""
+
+from __future__ import annotations
+
+import inspect
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from xai_core import InputError
+
+from ._operations import known_part
+
+__all__ = ["ROOT", "isolated_copy", "observe", "trace"]
+
+ROOT = "network"
+
+
+class _OneInput(nn.Module):
+    """Calls the network with its volume only, so that its other arguments keep their defaults."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Any:
+        return self.network(x)
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Look into all modules but those with a rule and PyTorch's own, which are refused by name."""
+        return known_part(m) is not None or super().is_leaf_module(m, module_qualified_name)
+
+
+def isolated_copy(model: nn.Module) -> nn.Module:
+    """Return a copy in evaluation mode, without gradients, of at least single precision.
+
+    Raises:
+        InputError: It cannot be copied.
+    """
+    try:
+        copy = deepcopy(model)
+    except Exception as error:  # whatever the user's classes raise
+        raise InputError(
+            f"LRP works on a copy of the network, and {type(model).__name__} cannot be copied "
+            f"({type(error).__name__}: {error}). Give a network for which copy.deepcopy works."
+        ) from error
+    copy.eval().requires_grad_(False)
+    for tensor in copy.parameters():
+        tensor.grad = None
+    wide = any(tensor.dtype == torch.float64 for tensor in copy.parameters())
+    return copy.to(torch.float64 if wide else torch.float32)
+
+
+def trace(model: nn.Module) -> fx.GraphModule:
+    """Return the graph of a network's operations; its modules are the network's own, its hooks are gone.
+
+    Raises:
+        InputError: Its ``forward`` depends on values or uses something that cannot be traced.
+    """
+    for module in model.modules():
+        # A hook would be called with symbols in place of tensors. If it changed the output, the comparison of
+        # the canonised network with the network itself finds out.
+        for name, hooks in vars(module).items():
+            if isinstance(hooks, dict) and name.endswith(("_hooks", "_with_kwargs", "_always_called")):
+                hooks.clear()
+    root = _OneInput(model)
+    try:
+        graph = _Tracer().trace(root)
+    except Exception as error:  # torch.fx passes on whatever the user's code raises on a symbol
+        reason = str(error).strip().split("\n", 1)[0]
+        raise InputError(
+            f"LRP cannot follow the operations of {type(model).__name__}: {type(error).__name__}: {reason}. "
+            "Its forward must be a fixed sequence of operations that torch.fx can trace: no branch, loop or "
+            f"assertion that depends on the data.{_blamed(error)} Write it so, or use an explainer that needs "
+            "gradients only (input-x-gradient, integrated-gradients)."
+        ) from error
+    return fx.GraphModule(root, graph)
+
+
+def _blamed(error: Exception) -> str:
+    """Return the place in the network's own code at which tracing stopped, as far as it is known."""
+    frames = [
+        frame
+        for frame in inspect.getinnerframes(error.__traceback__)
+        if "/torch/" not in frame.filename and frame.filename != __file__
+    ] if error.__traceback__ else []  # fmt: skip
+    return f" It stopped at {frames[-1].filename}:{frames[-1].lineno}." if frames else ""
+
+
+class _Observer(fx.Interpreter):
+    """Runs a graph and keeps the shape of every tensor and the value of everything else."""
+
+    def __init__(self, graph: fx.GraphModule) -> None:
+        super().__init__(graph)
+        self.seen: dict[fx.Node, Any] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        self.seen[n] = tuple(value.shape) if isinstance(value, Tensor) else value
+        n.meta["is_tensor"] = isinstance(value, Tensor)
+        return value
+
+
+def observe(graph: fx.GraphModule, volumes: Tensor) -> dict[fx.Node, Any]:
+    """Run a graph on volumes; return each node's shape (a tensor's) or value (of anything else).
+
+    Sets ``node.meta["is_tensor"]``.
+
+    Raises:
+        InputError: It does not run; a branch was then traced that these volumes do not take.
+    """
+    observer = _Observer(graph)
+    try:
+        with torch.no_grad():
+            observer.run(volumes)
+    except Exception as error:
+        reason = str(error).strip().split("\n", 1)[0]
+        raise InputError(
+            "LRP cannot follow the operations of this network: its traced form fails on volumes of shape "
+            f"{tuple(volumes.shape)} ({type(error).__name__}: {reason}). Its forward must not depend on the data."
+        ) from error
+    return observer.seen

@@ -1,0 +1,70 @@
+"""Standardised regression targets whose scale ends up in the network's last layer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["TargetScale", "fold_into_head", "find_head"]
+
+_AFFINE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+class TargetScale:
+    """Converts targets to z-scores and back: ``target = z * std + mean``."""
+
+    def __init__(self, mean: float = 0.0, std: float = 1.0) -> None:
+        self.mean, self.std = mean, std
+
+    def to_z(self, targets: Tensor) -> Tensor:
+        """Return the z-scores of values in the target's units."""
+        return (targets - self.mean) / self.std
+
+    def to_units(self, z: Tensor) -> Tensor:
+        """Return values in the target's units."""
+        return z * self.std + self.mean
+
+
+def find_head(model: nn.Module, volume: Tensor) -> nn.Module | None:
+    """Return the layer that gives the single output as an affine function, or None.
+
+    The last registered affine layer with one output and a bias is tried: the network's output on ``volume``
+    [1, C, D, H, W] must follow a change of that layer exactly, which fails where anything but a reshape comes
+    after it. The model is left as it was.
+    """
+    layers = [m for m in model.modules() if isinstance(m, _AFFINE) and m.weight.shape[0] == 1 and m.bias is not None]
+    if not layers:
+        return None
+    head, trial = layers[-1], TargetScale(mean=3.0, std=2.0)
+    weight, bias = head.weight.detach().clone(), head.bias.detach().clone()  # type: ignore[union-attr]
+    expected = trial.to_units(_output(model, volume))
+    fold_into_head(head, trial)
+    follows = torch.allclose(_output(model, volume), expected, rtol=1e-3, atol=1e-3)
+    with torch.no_grad():
+        head.weight.copy_(weight)
+        head.bias.copy_(bias)  # type: ignore[union-attr]
+    return head if follows else None
+
+
+def fold_into_head(head: nn.Module, scale: TargetScale) -> None:
+    """Change an affine layer that gives z-scores to one that gives the target's units."""
+    assert isinstance(head, _AFFINE)
+    assert head.bias is not None
+    with torch.no_grad():
+        head.weight.mul_(scale.std)
+        head.bias.mul_(scale.std).add_(scale.mean)
+
+
+def _output(model: nn.Module, volume: Tensor) -> Tensor:
+    was_training = {module: module.training for module in model.modules()}
+    model.eval()
+    with torch.no_grad():
+        output: Tensor = model(volume)
+    for module, training in was_training.items():
+        module.training = training
+    return output
