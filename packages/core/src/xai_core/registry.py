@@ -38,6 +38,9 @@ KNOWN_PLUGINS: Mapping[tuple[str, str], str] = {
 }
 
 
+_THIS_PROCESS = "(this process)"
+
+
 @dataclass(frozen=True)
 class PluginInfo:
     """What the metadata of an installed package says of one component; nothing is imported for it.
@@ -115,6 +118,7 @@ class Registry:
         checked = _checked(component, _kind(kind), f"{component!r}")
         self._registered[(_kind(kind).name, name)] = checked
         self._claims.pop(_kind(kind).name, None)
+        self._loaded.pop((_kind(kind).name, name, _THIS_PROCESS), None)
 
     def _of(self, kind: Kind) -> dict[str, list[_Claim]]:
         if kind.name not in self._claims:
@@ -130,7 +134,7 @@ class Registry:
             for (registered_kind, name), component in self._registered.items():
                 if registered_kind == kind.name:
                     target = f"{component.__module__}:{component.__qualname__}"
-                    info = PluginInfo(kind.name, name, "(this process)", "-", target)
+                    info = PluginInfo(kind.name, name, _THIS_PROCESS, "-", target)
                     claims[name] = [_Claim(info, lambda component=component: component)]  # type: ignore[misc]
             self._claims[kind.name] = dict(sorted(claims.items()))
         return self._claims[kind.name]

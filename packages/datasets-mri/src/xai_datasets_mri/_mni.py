@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import lru_cache
 from typing import Any
 
@@ -99,7 +100,9 @@ class MniGrid(ScanResample):
         """Resample, and refuse a scan that lies beside the brain."""
         image = subject.get_first_image()
         low, high = (np.asarray(corner) for corner in BRAIN_BOX)
-        start, end = np.asarray(image.get_bounds()).T
+        corners = np.array(list(itertools.product(*((-0.5, size - 0.5) for size in image.spatial_shape))))
+        corners = corners @ image.affine[:3, :3].T + image.affine[:3, 3]
+        start, end = corners.min(axis=0), corners.max(axis=0)
         if np.any(start > high) or np.any(end < low):
             raise InputError(
                 f"mni-grid: {where(image)} reaches from {np.round(start)} to {np.round(end)} mm and does not meet "

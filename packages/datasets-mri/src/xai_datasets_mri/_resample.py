@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from xai_core.errors import InputError
 
-__all__ = ["Grid", "ScanResample", "reference_grid", "where"]
+__all__ = ["Grid", "ScanResample", "ScanResize", "reference_grid", "where"]
 
 Affine: TypeAlias = npt.NDArray[np.float64]
 Grid: TypeAlias = tuple[tuple[int, int, int], Affine]
@@ -41,8 +42,10 @@ def reference_grid(path: Path) -> Grid:
         what = "is a folder" if path.is_dir() else "does not exist"
         raise InputError(f"resample: the reference image {path} {what}. Give the path of an image.")
     try:
-        image = tio.ScalarImage(path)
-        return image.spatial_shape, np.array(image.affine)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # one reader's complaint before another is tried
+            image = tio.ScalarImage(path)
+            return image.spatial_shape, np.array(image.affine)
     except Exception as error:  # the readers behind TorchIO raise many kinds
         raise InputError(f"resample: the reference image {path} cannot be read: {error}") from error
 
@@ -99,6 +102,42 @@ class ScanResample(tio.Resample):
         if grid is None:
             return bool(np.allclose(image.spacing, cast(Spacing, self.target), rtol=1e-4))
         return image.spatial_shape == grid[0] and bool(np.allclose(image.affine, grid[1], atol=1e-3))
+
+
+class ScanResize(tio.transforms.SpatialTransform):
+    """Resamples to a number of voxels over the same field of view.
+
+    TorchIO's ``Resize`` loses a voxel to rounding at times and pads it with zeros again.
+
+    Args:
+        target_shape: Voxels, for all axes or for each of them.
+        image_interpolation: As for :class:`ScanResample`.
+        smooth_first: As for :class:`ScanResample`.
+        **kwargs: As for ``torchio.Transform``.
+    """
+
+    def __init__(
+        self,
+        target_shape: int | tuple[int, int, int],
+        image_interpolation: str = "linear",
+        smooth_first: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.target_shape = target_shape
+        self.image_interpolation = image_interpolation
+        self.smooth_first = smooth_first
+        self.args_names = ["target_shape", "image_interpolation", "smooth_first"]
+
+    def apply_transform(self, subject: tio.Subject) -> tio.Subject:
+        """Resample every image onto the grid that divides the first one's field of view."""
+        first = self.get_images(subject)[0]
+        x, y, z = (int(n) for n in np.broadcast_to(self.target_shape, (3,)))
+        factor = np.asarray(first.spatial_shape) / (x, y, z)
+        affine = first.affine @ np.diag([*factor, 1.0])
+        affine[:3, 3] += first.affine[:3, :3] @ (factor / 2 - 0.5)  # outer faces, not centres, stay where they are
+        target = (x, y, z), affine
+        return ScanResample(target, self.image_interpolation, self.smooth_first).apply_transform(subject)
 
 
 def _spacing_along(image: tio.Image, target: Spacing, grid: Grid | None) -> Affine:

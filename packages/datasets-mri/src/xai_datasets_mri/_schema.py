@@ -7,7 +7,11 @@ from typing import Any
 
 __all__ = ["INTERPOLATION", "PROBABILITY", "count3", "number_or_range", "parameters", "spacing3"]
 
-INTERPOLATION = ["linear", "nearest", "bspline", "lanczos"]
+INTERPOLATION: Mapping[str, Any] = {
+    "enum": ["linear", "nearest", "bspline", "lanczos"],
+    "default": "linear",
+    "description": "Interpolation of images; masks always take the nearest voxel.",
+}
 
 PROBABILITY: Mapping[str, Any] = {
     "type": "number",

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ._simulation_anatomy import DISEASED, FLUID, TISSUE, WHITE, Anatomy, Piece, load_anatomy, union
+from ._simulation_anatomy import DISEASED, FLUID, TISSUE, WHITE, Anatomy, Piece, load_anatomy, union, within
 from ._simulation_person import Person
 
 __all__ = ["Grid", "Tissue", "image_grid", "scan", "tissue"]
@@ -27,14 +27,14 @@ Indices = npt.NDArray[np.intp]
 _CORNER = np.array([-88.0, -124.0, -86.0])
 _EXTENT = np.array([176.0, 216.0, 188.0])
 
-_SHRINKAGE = 0.35  # of each axis of a structure at severity 1: 0.65^3 = 27 % of the volume is left
+_SHRINKAGE = 0.4  # of each axis of a structure at severity 1
 _VISIBLE = 0.05  # of the intensity of white matter: about the noise of one voxel
 
 # Contrast (exponent), gain, noise (fraction of white matter), bias field (x, y, z, xx, yy, zz, xy, yz, zx).
 _SCANNERS = {
-    "scanner-a": (1.00, 1000.0, 0.030, (0.00, 0.05, 0.03, -0.05, 0.00, 0.00, 0.00, 0.00, 0.00)),
-    "scanner-b": (0.85, 900.0, 0.045, (0.06, 0.00, -0.05, 0.00, -0.06, 0.00, 0.02, 0.00, 0.00)),
-    "scanner-c": (1.20, 1150.0, 0.040, (-0.05, -0.06, 0.00, 0.00, 0.00, -0.07, 0.00, 0.03, 0.00)),
+    "scanner-a": (1.00, 1000.0, 0.025, (0.00, 0.05, 0.03, -0.05, 0.00, 0.00, 0.00, 0.00, 0.00)),
+    "scanner-b": (0.85, 900.0, 0.035, (0.06, 0.00, -0.05, 0.00, -0.06, 0.00, 0.02, 0.00, 0.00)),
+    "scanner-c": (1.20, 1150.0, 0.030, (-0.05, -0.06, 0.00, 0.00, 0.00, -0.07, 0.00, 0.03, 0.00)),
 }
 
 
@@ -127,18 +127,22 @@ def tissue(person: Person, grid: Grid) -> Tissue:
 def standard_points(person: Person, grid: Grid) -> Floats:
     """Return [3, N]: the point of standard space that each voxel shows, without age and disease."""
     axes = [grid.axis(number) for number in range(3)]
-    points = np.stack(np.meshgrid(*axes, indexing="ij"))
-    moved = np.einsum("ij,jxyz->ixyz", person.linear, points) + person.shift[:, None, None, None]
+    x, y, z = np.ix_(*axes)
+    moved = np.empty((3, *grid.shape), dtype=np.float32)
+    for row, shift, out in zip(person.linear, person.shift, moved, strict=True):
+        out[:] = row[0] * x + row[1] * y + (row[2] * z + shift)
     for spacing, controls in person.deformation:
-        x, y, z = (_splines(axis, spacing, controls.shape[0]) for axis in axes)
-        moved += np.einsum("xi,yj,zk,ijkc->cxyz", x, y, z, controls, optimize=True)
-    return np.asarray(moved.reshape(3, -1))
+        wx, wy, wz = (_splines(axis, spacing, controls.shape[0]) for axis in axes)
+        plane = np.einsum("yj,zk,ijkc->ciyz", wy, wz, controls, optimize=True).astype(np.float32)
+        moved += np.einsum("xi,ciyz->cxyz", wx.astype(np.float32), plane, optimize=True)
+    return moved.reshape(3, -1)
 
 
 def aged_points(person: Person, anatomy: Anatomy, points: Floats) -> Floats:
     """Return the points that are seen at ``points`` once ventricles and sulci have widened with age."""
     pull = anatomy.sample(anatomy.pull, points)
-    return points + person.ventricle_widening * pull[:3] + person.sulcus_widening * pull[3:]
+    moved: Floats = points + person.ventricle_widening * pull[:3] + person.sulcus_widening * pull[3:]
+    return moved
 
 
 def atrophied_points(person: Person, anatomy: Anatomy, points: Floats) -> tuple[Indices, Floats, Floats]:
@@ -153,7 +157,7 @@ def atrophied_points(person: Person, anatomy: Anatomy, points: Floats) -> tuple[
     """
     side = np.where(points[0] < 0, -1.0, 1.0)
     folded = np.stack([side * points[0], points[1], points[2]])
-    near = np.flatnonzero(union(tuple(chain(*DISEASED)), folded) > 0)
+    near = within(tuple(chain(*DISEASED)), folded)
     here, side = folded[:, near], side[near]
     stretch = 1.0 / (1.0 - _SHRINKAGE * np.where(side < 0, *person.sides)) - 1.0
     movable = np.clip(1.0 - anatomy.sample(anatomy.tissue[2:3], points[:, near])[0], 0.0, 1.0)

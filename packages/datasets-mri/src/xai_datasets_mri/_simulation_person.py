@@ -20,8 +20,8 @@ YOUNGEST, OLDEST = 55.0, 90.0
 
 # Mean and spread of the severity before it is cut off at 0. CN against AD overlap (AUC of the true severity about
 # 0.97), so that no reader of the images, however good, separates the groups.
-_SEVERITY = {"CN": (0.06, 0.16), "MCI": (0.32, 0.20), "AD": (0.55, 0.20)}
-_MOST_SEVERE = 1.5
+_SEVERITY = {"CN": (0.06, 0.16), "MCI": (0.32, 0.20), "AD": (0.58, 0.20)}
+_MOST_SEVERE = 1.25
 _COARSE, _FINE = 40.0, 18.0  # mm between the control points of the two random deformations
 
 

@@ -75,11 +75,7 @@ class RandomAffine(Transform):
                 "description": "Value of voxels that come from outside of the scan. 0 is the background of a scan, "
                 "also after z-normalization; minimum (TorchIO's default) is not.",
             },
-            "image_interpolation": {
-                "enum": INTERPOLATION,
-                "default": "linear",
-                "description": "Interpolation of images; masks always take the nearest voxel.",
-            },
+            "image_interpolation": INTERPOLATION,
             "p": PROBABILITY,
         }
     )
@@ -130,11 +126,7 @@ class RandomElasticDeformation(Transform):
                 "default": 2,
                 "description": "Layers of control points at the borders that do not move.",
             },
-            "image_interpolation": {
-                "enum": INTERPOLATION,
-                "default": "linear",
-                "description": "Interpolation of images; masks always take the nearest voxel.",
-            },
+            "image_interpolation": INTERPOLATION,
             "p": PROBABILITY,
         }
     )

@@ -6,9 +6,9 @@ voxels that they add are 0.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xai_core import Transform
 
@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     import torchio as tio
 
 __all__ = ["Crop", "CropOrPad", "MniGrid", "Pad", "Resample", "Resize", "ToCanonical"]
+
+
+_ANTIALIAS: Mapping[str, Any] = {
+    "type": "boolean",
+    "default": True,
+    "description": "Smooth first along the axes whose voxels grow (Cardoso et al. 2015), so that detail too fine for "
+    "the new grid does not come back as a false pattern.",
+}
 
 
 class ToCanonical(Transform):
@@ -42,17 +50,8 @@ class Resample(Transform):
                 "default": None,
                 "description": "Image whose grid is taken, in place of target. Scans must be in its space already.",
             },
-            "image_interpolation": {
-                "enum": INTERPOLATION,
-                "default": "linear",
-                "description": "Interpolation of images; masks always take the nearest voxel.",
-            },
-            "antialias": {
-                "type": "boolean",
-                "default": True,
-                "description": "Smooth first along the axes whose voxels grow (Cardoso et al. 2015), so that fine "
-                "detail does not come back as a false pattern.",
-            },
+            "image_interpolation": INTERPOLATION,
+            "antialias": _ANTIALIAS,
         }
     )
 
@@ -88,29 +87,33 @@ class Resample(Transform):
 
 
 class Resize(Transform):
-    """Resamples to a number of voxels, whatever their size becomes."""
+    """Resamples the same field of view to a number of voxels, whatever their size becomes."""
 
     config_schema = parameters(
         {
-            "target_shape": count3("Voxels, for all axes or for each of them.", minimum=1),
-            "image_interpolation": {
-                "enum": INTERPOLATION,
-                "default": "linear",
-                "description": "Interpolation of images; masks always take the nearest voxel.",
-            },
+            "target_shape": count3("Voxels, for all axes or for each of them.", minimum=2),
+            "image_interpolation": INTERPOLATION,
+            "antialias": _ANTIALIAS,
         }
     )
 
-    def __init__(self, *, target_shape: int | Sequence[int], image_interpolation: str = "linear") -> None:
+    def __init__(
+        self, *, target_shape: int | Sequence[int], image_interpolation: str = "linear", antialias: bool = True
+    ) -> None:
         self.target_shape = target_shape
         self.image_interpolation = image_interpolation
+        self.antialias = antialias
 
     def build(self) -> tio.Transform:
-        """Return TorchIO's ``Resize``."""
+        """Return the transform."""
         from ._torchio import transform
 
         return transform(
-            "resize", "Resize", target_shape=self.target_shape, image_interpolation=self.image_interpolation
+            "resize",
+            "ScanResize",
+            target_shape=self.target_shape,
+            image_interpolation=self.image_interpolation,
+            smooth_first=self.antialias,
         )
 
 

@@ -119,6 +119,8 @@ class Clamp(Transform):
     )
 
     def __init__(self, *, out_min: float | None = None, out_max: float | None = None) -> None:
+        if out_min is None and out_max is None:
+            raise ConfigError("clamp: give out_min, out_max or both.")
         if out_min is not None and out_max is not None and out_min >= out_max:
             raise ConfigError(f"clamp: out_min ({out_min}) must be below out_max ({out_max}).")
         self.out_min = out_min

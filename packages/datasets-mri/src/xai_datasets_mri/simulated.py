@@ -76,7 +76,7 @@ class SimulatedAtrophy(Dataset):
                 "type": "string",
                 "enum": ["none", "age", "scanner", "both"],
                 "default": "none",
-                "description": "What goes along with the diagnosis: AD is older, or scanned on another scanner, or both.",
+                "description": "What goes along with the diagnosis: the ill are older, or on another scanner, or both.",
             },
             "seed": {
                 "type": "integer",

@@ -14,7 +14,7 @@ from ..errors import PluginError
 from .explaining import evaluation_rows, explain_fold
 from .folds import FoldModel, pick_device, predict, train_fold, training_key
 from .hooks import Hooks
-from .progress import log
+from .progress import log, log_to
 from .results import RunResults
 from .seeding import seeded, unit_seed
 from .study import Study, part_of
@@ -80,8 +80,9 @@ def run_folds(study: Study, units: Units, hooks: Hooks, *, explain: bool) -> Non
 
 def fold_job(config: dict[str, Any], folder: str, index: int, explain: bool) -> None:
     """Do one fold in another process: everything it needs follows from the arguments."""
-    study = Study(config, Path(folder))
-    _run_fold(study, Units(Path(folder)), Hooks(), index, explain=explain)
+    path = Path(folder)
+    with log_to(path / "log.txt"):
+        _run_fold(Study(config, path), Units(path), Hooks(), index, explain=explain)
 
 
 def _run_fold(study: Study, units: Units, hooks: Hooks, index: int, *, explain: bool) -> None:

@@ -112,6 +112,8 @@ class Units:
     def clear_scratch(self) -> None:
         """Remove what a killed process left half-written. Only for the process that holds the run's lock."""
         shutil.rmtree(self._private / "tmp", ignore_errors=True)
+        for leftover in self.folder.rglob(".*.tmp"):
+            leftover.unlink(missing_ok=True)
 
 
 def _size(path: Path) -> int:

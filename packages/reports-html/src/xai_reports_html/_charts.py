@@ -1,0 +1,145 @@
+"""Charts of the test scores and of training."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+__all__ = ["confusion_chart", "roc_chart", "scatter_chart", "training_chart"]
+
+_COLOURS = ("#0b6fb8", "#d1495b", "#2a9d6f", "#8a5fbf", "#c98a00", "#3f4a5a")
+
+
+def _figure(columns: int = 1, width: float = 4.6) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(width * columns, 4.0), dpi=130, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = list(figure.subplots(1, columns, squeeze=False)[0])
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(color="0.92")
+        ax.set_axisbelow(True)
+    return figure, axes
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def roc_chart(
+    true: Sequence[str], probabilities: Mapping[str, Sequence[float]], classes: Sequence[str]
+) -> bytes | None:
+    """Draw the ROC curve of the last of two classes, or of each of several against the rest.
+
+    Args:
+        true: True class of each scan.
+        probabilities: For each class, its probability for each scan.
+        classes: Class names in the order of the logits.
+
+    Returns:
+        A PNG file, or None where there is no scan of a class or none of the others.
+    """
+    from sklearn.metrics import auc, roc_curve
+
+    truth = np.asarray(true, dtype=object)
+    figure, (ax,) = _figure()
+    drawn = 0
+    for colour, name in zip(_COLOURS * len(classes), classes[1:] if len(classes) == 2 else classes, strict=False):
+        positive = truth == name
+        if positive.all() or not positive.any():
+            continue
+        false_rate, true_rate, _ = roc_curve(positive, np.asarray(probabilities[name], dtype=float))
+        label = f"{_plain(name)}: AUC {auc(false_rate, true_rate):.3f}"
+        ax.plot(false_rate, true_rate, color=colour, linewidth=2, label=label)
+        drawn += 1
+    if not drawn:
+        return None
+    ax.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="chance")
+    ax.set(xlabel="false positive rate (1 - specificity)", ylabel="true positive rate (sensitivity)")
+    ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+    ax.legend(loc="lower right", fontsize="small")
+    return _png(figure)
+
+
+def confusion_chart(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> bytes:
+    """Draw the confusion matrix: rows are true, columns predicted classes; shades are shares of a row."""
+    counts = np.asarray(matrix, dtype=float)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure, (ax,) = _figure()
+    ax.grid(visible=False)
+    ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), share in np.ndenumerate(shares):
+        colour = "white" if share > 0.55 else "black"
+        text = f"{int(counts[row, column])}\n{share:.0%}"
+        ax.text(column, row, text, ha="center", va="center", color=colour)
+    names = [_plain(name) for name in classes]
+    ax.set_xticks(range(len(names)), names)
+    ax.set_yticks(range(len(names)), names)
+    ax.set(xlabel="predicted class", ylabel="true class")
+    return _png(figure)
+
+
+def scatter_chart(true: Sequence[float], predicted: Sequence[float]) -> bytes:
+    """Draw predicted against true values with the line of equality."""
+    x, y = np.asarray(true, dtype=float), np.asarray(predicted, dtype=float)
+    figure, (ax,) = _figure()
+    low, high = float(min(x.min(), y.min())), float(max(x.max(), y.max()))
+    margin = 0.04 * (high - low) or 1.0
+    ends = (low - margin, high + margin)
+    ax.plot(ends, ends, color="0.6", linestyle=":", label="predicted = true")
+    ax.scatter(x, y, s=22, color=_COLOURS[0], alpha=0.75, linewidths=0)
+    ax.set(xlim=ends, ylim=ends, aspect="equal", xlabel="true value", ylabel="predicted value")
+    ax.legend(loc="upper left", fontsize="small")
+    return _png(figure)
+
+
+def training_chart(histories: Mapping[int, pd.DataFrame]) -> bytes | None:
+    """Draw losses and validation scores of all folds over the epochs, counted from 1.
+
+    Args:
+        histories: By fold; columns ``epoch`` and scalars.
+
+    Returns:
+        A PNG file, or None where no history holds a loss.
+    """
+    losses = {"train_loss": "-", "val_loss": "--"}
+    present = {name for history in histories.values() for name in history.columns}
+    scores = sorted(name for name in present if name.startswith("val_") and name != "val_loss")
+    if not present & set(losses):
+        return None
+    figure, axes = _figure(1 + len(scores), width=3.8)
+    for colour, (fold, history) in zip(_COLOURS * len(histories), sorted(histories.items()), strict=False):
+        for name, style in losses.items():
+            _line(axes[0], history, name, colour, style, f"fold {fold} {name.split('_')[0]}")
+        for ax, name in zip(axes[1:], scores, strict=True):
+            _line(ax, history, name, colour, "-", f"fold {fold}")
+    axes[0].set(ylabel="loss", title="loss")
+    for ax, name in zip(axes[1:], scores, strict=True):
+        ax.set(title=name.removeprefix("val_").replace("_", " ") + " (validation)")
+    for ax in axes:
+        ax.set_xlabel("epoch")
+        if len(histories) <= 3 or ax is axes[-1]:
+            ax.legend(fontsize="x-small")
+    return _png(figure)
+
+
+def _line(ax: Axes, history: pd.DataFrame, name: str, colour: str, style: str, label: str) -> None:
+    if name not in history:
+        return
+    epochs: Any = history["epoch"] + 1
+    ax.plot(epochs, history[name], color=colour, linestyle=style, linewidth=1.4, marker=".", label=label)
+
+
+def _plain(name: str) -> str:
+    """Keep matplotlib from reading formulas into a class name."""
+    return name.replace("$", r"\$")

@@ -1,0 +1,71 @@
+"""Colours and scale of relevance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Scale", "colours", "gradient", "scale_of"]
+
+Array = np.ndarray[Any, Any]
+
+# Dark to light away from zero, warm for relevance for the output and cold for relevance against it; both ends differ
+# in hue and lightness, also for people with red-green blindness.
+_FOR = ((0.60, 0.02, 0.05), (0.96, 0.36, 0.05), (1.00, 0.93, 0.35))
+_AGAINST = ((0.08, 0.10, 0.62), (0.05, 0.50, 0.95), (0.65, 0.98, 1.00))
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How relevance becomes colour.
+
+    Attributes:
+        threshold: Absolute relevance from which on something is drawn.
+        limit: Absolute relevance of the end of the colours; symmetric about zero.
+        signed: Whether there is relevance below zero.
+        empty: Whether there is no relevance at all.
+    """
+
+    threshold: float
+    limit: float
+    signed: bool
+    empty: bool = False
+
+
+def scale_of(relevance: Array, percentile: float) -> Scale:
+    """Return the scale of one map.
+
+    The colours end at the 99.9th percentile, so that one voxel does not darken all others.
+
+    Args:
+        relevance: Any shape.
+        percentile: Of the absolute relevance among voxels that are not zero, from which on something is drawn.
+    """
+    strength = np.abs(relevance[relevance != 0])
+    if not strength.size:
+        return Scale(0.0, 1.0, signed=False, empty=True)
+    threshold, limit = (float(v) for v in np.percentile(strength, [percentile, max(99.9, percentile)]))
+    return Scale(threshold, limit, signed=bool((relevance < 0).any()))
+
+
+def colours(relevance: Array, scale: Scale) -> Array:
+    """Return uint8 RGBA [..., 4]; transparent below the threshold."""
+    strength = np.abs(relevance)
+    span = scale.limit - scale.threshold
+    position = np.clip((strength - scale.threshold) / span, 0, 1) if span > 0 else np.ones_like(strength)
+    stops = np.linspace(0, 1, len(_FOR))
+    rgba = np.empty((*relevance.shape, 4))
+    for channel in range(3):
+        warm = np.interp(position, stops, [colour[channel] for colour in _FOR])
+        cold = np.interp(position, stops, [colour[channel] for colour in _AGAINST])
+        rgba[..., channel] = np.where(relevance < 0, cold, warm)
+    shown = (strength >= scale.threshold) & (strength > 0)
+    rgba[..., 3] = np.where(shown, 0.6 + 0.35 * position, 0)
+    return (rgba * 255).round().astype(np.uint8)
+
+
+def gradient(scale: Scale, width: int) -> Array:
+    """Return the colour bar as uint8 RGBA [width, 4], from the lowest to the highest relevance."""
+    return colours(np.linspace(-scale.limit if scale.signed else 0.0, scale.limit, width), scale)

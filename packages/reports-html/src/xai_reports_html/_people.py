@@ -1,0 +1,201 @@
+"""The explained scans: which are shown, their cards, their pictures."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nibabel as nib
+
+from xai_core import InputError
+
+from ._colours import Scale, gradient, scale_of
+from ._overlay import Layers, compose, draw_layers, png, rows_below
+from ._summary import class_name, number
+from ._volumes import Volume, cut_through, on_same_grid, read
+
+if TYPE_CHECKING:
+    from xai_core.engine.results import MapRecord, RunResults
+
+    from .plugin import HtmlReport
+
+__all__ = ["People", "cards", "data_uri", "draw_scan"]
+
+Row = Mapping[Any, Any]
+
+
+class People:
+    """The explained scans of a run.
+
+    Attributes:
+        shown: Cards of the scans that the page shows, for the template.
+        total: How many scans are explained.
+        outlined: Whether the ground truth shows in a picture.
+    """
+
+    def __init__(self, shown: list[dict[str, Any]], total: int) -> None:
+        self.shown, self.total = shown, total
+        self.outlined = any(picture["outlined"] for card in shown for picture in card["maps"])
+
+
+def data_uri(png_bytes: bytes) -> str:
+    """Return a PNG file as an address that needs no file."""
+    return "data:image/png;base64," + base64.b64encode(png_bytes).decode("ascii")
+
+
+def cards(run: RunResults, figures: Path, options: HtmlReport) -> People:
+    """Draw the chosen scans into ``figures`` and return their cards.
+
+    Raises:
+        InputError: A scan or a map cannot be read, or a map does not lie on its scan's grid.
+    """
+    maps: dict[str, list[MapRecord]] = defaultdict(list)
+    for record in run.maps():
+        maps[record.scan_id].append(record)
+    if not maps:
+        return People([], 0)
+    order = [slot.get("id", slot.get("name")) for slot in run.config.get("explainers") or []]
+    rank = {name: position for position, name in enumerate(order)}
+    rows = {str(row["scan_id"]): _decision(row, run.classes) for row in run.predictions().to_dict("records")}
+    known = [scan for scan in sorted(maps) if scan in rows]
+    chosen = _chosen({scan: rows[scan] for scan in known}, options.max_people)
+    shown = []
+    for scan in chosen:
+        records = sorted(maps[scan], key=lambda record: (rank.get(record.explainer, len(rank)), record.explainer))
+        pictures = _pictures(scan, records, figures, options)
+        shown.append({"scan": scan, "session": _session(records[0]), **rows[scan], "maps": pictures})
+    return People(shown, len(known))
+
+
+def _session(record: MapRecord) -> str | None:
+    session = record.sidecar.get("session_id")
+    return None if session in (None, "") else str(session)
+
+
+def _decision(row: Row, classes: Sequence[str] | None) -> dict[str, Any]:
+    """What a card says of a test scan: true and predicted value, and how they compare."""
+    shared = {"subject": str(row["subject_id"]), "fold": row.get("fold")}
+    if classes is None:
+        error = float(row["prediction"]) - float(row["target"])
+        text = {"true": number(float(row["target"])), "predicted": number(float(row["prediction"]))}
+        return {**shared, **text, "error": f"{error:+.2f}", "correct": None, "probabilities": []}
+    true, predicted = class_name(row["target"], classes), class_name(row["prediction"], classes)
+    probabilities = [(name, float(row[f"probability_{name}"])) for name in classes if f"probability_{name}" in row]
+    return {
+        **shared,
+        "true": true,
+        "predicted": predicted,
+        "error": None,
+        "correct": true == predicted,
+        "probabilities": probabilities,
+    }
+
+
+def _chosen(rows: Mapping[str, Mapping[str, Any]], most: int | None) -> list[str]:
+    """Take scans in turn from each true class, right and wrong, in the order of their names."""
+    if most is None or len(rows) <= most:
+        return list(rows)
+    groups: dict[tuple[str, bool], list[str]] = defaultdict(list)
+    for scan, row in rows.items():
+        group = ("", True) if row["correct"] is None else (row["true"], row["correct"])
+        groups[group].append(scan)
+    turns = zip_longest(*(groups[key] for key in sorted(groups)))
+    in_turn = [scan for turn in turns for scan in turn if scan is not None]
+    return sorted(in_turn[:most])
+
+
+def _pictures(scan: str, records: Sequence[MapRecord], figures: Path, options: HtmlReport) -> list[dict[str, Any]]:
+    first = records[0]
+    anatomy = read(first.image) if first.image is not None else None
+    truth = read(first.ground_truth) if first.ground_truth is not None and anatomy is not None else None
+    if truth is not None and anatomy is not None:
+        truth = on_same_grid(anatomy, truth, f"The ground truth {first.ground_truth}")
+    pictures = []
+    for record in records:
+        relevance = read(record.path, add_channels=True)
+        drawn, scale, cut = _draw(anatomy, relevance, truth, f"The map {record.path}", options)
+        name = f"{scan}_{record.explainer}"
+        file = figures / (re.sub(r"[^A-Za-z0-9._-]", "-", name) + ".png")
+        file.write_bytes(png(compose(drawn, scale, f"{scan}   {record.explainer}   {_place(relevance, cut)}")))
+        pictures.append(_caption(record, relevance, drawn, scale, cut) | {"file": f"figures/{file.name}"})
+    return pictures
+
+
+def _draw(
+    anatomy: Volume | None, relevance: Volume, truth: Volume | None, what: str, options: HtmlReport
+) -> tuple[Layers, Scale, tuple[int, int, int]]:
+    background = anatomy
+    if background is None:
+        background = Volume(relevance.data * 0, relevance.affine)
+    relevance = on_same_grid(background, relevance, what)
+    scale, cut = scale_of(relevance.data, options.threshold), cut_through(relevance)
+    mirrored = options.convention == "radiological"
+    return draw_layers(background, relevance, scale, cut, truth, mirrored), scale, cut
+
+
+def _place(volume: Volume, cut: tuple[int, int, int]) -> str:
+    x, y, z = (round(value) for value in volume.world(cut))
+    return f"x {x}, y {y}, z {z} mm"
+
+
+def _caption(
+    record: MapRecord, relevance: Volume, drawn: Layers, scale: Scale, cut: tuple[int, int, int]
+) -> dict[str, Any]:
+    sidecar = record.sidecar
+    output, total = sidecar.get("output"), sidecar.get("sum_of_relevance")
+    details = sidecar.get("details") or {}
+    return {
+        "explainer": record.explainer,
+        "base": data_uri(png(drawn.base)),
+        "overlay": data_uri(png(drawn.overlay)),
+        "width": drawn.base.width,
+        "height": drawn.base.height,
+        "target": str(sidecar.get("target_name", "")),
+        "output": number(output),
+        "sum": number(total),
+        "ratio": number(total / output) if isinstance(total, float) and isinstance(output, float) and output else None,
+        "details": [
+            (str(name).replace("_", " "), number(value)) for name, value in details.items() if _is_short(value)
+        ],
+        "place": _place(relevance, cut),
+        "no_scan": record.image is None,
+        "outlined": drawn.outlined,
+        "empty": scale.empty,
+        "ends": [f"{-scale.limit:.2g}" if scale.signed else "0", f"{scale.limit:.2g}"],
+        "threshold": f"{scale.threshold:.2g}",
+        "bar": _css_gradient(scale),
+    }
+
+
+def _is_short(value: object) -> bool:
+    return isinstance(value, str | int | float) or value is None
+
+
+def _css_gradient(scale: Scale) -> str:
+    colours = gradient(scale, 33)
+    stops = [f"rgba({r},{g},{b},{a / 255:.2f}) {100 * i / 32:.4g}%" for i, (r, g, b, a) in enumerate(colours.tolist())]
+    return f"linear-gradient(to right,{','.join(stops)})"
+
+
+def draw_scan(
+    image: Path, maps: Mapping[str, nib.Nifti1Image], prediction: Mapping[str, Any], output: Path, options: HtmlReport
+) -> Path:
+    """Draw one scan with a row for each map; see ``HtmlReport.picture``."""
+    if not maps:
+        raise InputError(f"{image}: there is no relevance map to draw. Choose at least one explainer.")
+    anatomy = read(image)
+    decided = ", ".join(f"{name.replace('_', ' ')} {number(value)}" for name, value in prediction.items())
+    rows = []
+    for explainer, data in maps.items():
+        relevance = read(data, add_channels=True)
+        drawn, scale, cut = _draw(anatomy, relevance, None, f"The map of {explainer}", options)
+        rows.append(compose(drawn, scale, f"{explainer}   {_place(relevance, cut)}   {decided}"))
+    stem = image.name.removesuffix(".gz").removesuffix(".nii")
+    path = output / (re.sub(r"[^A-Za-z0-9._-]", "-", stem) + "_relevance.png")
+    path.write_bytes(png(rows_below(rows)))
+    return path
