@@ -220,6 +220,19 @@ class TestWrongTables:
         (tmp_path / "t.tsv").write_text('participant_id\tscan\tdx\n01\t"a\tCN\n02\tb\tAD\n')
         assert "row 2" in refused(tmp_path / "t.tsv")
 
+    def test_unclosed_quote_in_the_last_column(self, tmp_path: Path) -> None:
+        (tmp_path / "t.tsv").write_text('participant_id\tscan\tdx\n01\ta\tCN\n02\tb\t"AD\n03\tc\tCN\n')
+        message = refused(tmp_path / "t.tsv")
+        assert "row 3" in message
+        assert "quotation marks" in message
+
+    def test_rows_of_a_workbook_are_those_that_excel_shows(self, tmp_path: Path) -> None:
+        cells = [[None] * 3, ["participant_id", "scan", "dx"], ["1", "a.nii", "CN"], [None] * 3, ["2", "b.nii", "AD"]]
+        pd.DataFrame(cells).to_excel(tmp_path / "t.xlsx", index=False, header=False)
+        message = refused(tmp_path / "t.xlsx")
+        assert "row 3: " in message
+        assert "row 5: " in message
+
     def test_row_of_another_width(self, tmp_path: Path) -> None:
         (tmp_path / "t.csv").write_text("participant_id,scan,dx\n01,a.nii,CN\n\n02,b.nii\n")
         message = refused(tmp_path / "t.csv")
@@ -349,6 +362,7 @@ class TestBids:
         for visit in ("M00", "M12"):
             (bids / f"sub-03/ses-{visit}/anat").mkdir(parents=True)
             (bids / f"sub-03/ses-{visit}/anat/sub-03_ses-{visit}_T1w.nii.gz").touch()
+        (bids / "sub-03/ses-M00/anat/sub-03_ses-M12_T1w.nii.gz").touch()  # astray
         table = bids / "visits.tsv"
         table.write_text("participant_id\tdx\nsub-01\tCN\nsub-03\tAD\n")
         assert "row 3" in refused(table, bids=str(bids))

@@ -15,6 +15,7 @@ import torch
 import torchio as tio
 from nilearn.datasets import load_mni152_brain_mask
 from nilearn.image import resample_to_img
+from scipy.ndimage import binary_fill_holes
 from scipy.spatial import KDTree
 
 from xai_core import ConfigError, InputError, registry
@@ -164,6 +165,17 @@ class TestAntialiasing:
         assert np.corrcoef(ours[inner].ravel(), theirs[inner].ravel())[0, 1] > 0.995
         assert np.abs(ours - theirs)[inner].max() < 0.02
 
+    def test_the_order_in_which_a_file_stores_its_axes_does_not_matter(self, tmp_path: Path) -> None:
+        nib.Nifti1Image(np.zeros((20, 20, 6), dtype=np.float32), np.diag([2.0, 2.0, 7.0, 1.0])).to_filename(
+            tmp_path / "thick.nii"
+        )
+        data = np.random.default_rng(0).random((40, 40, 40), dtype=np.float32)
+        permuted = np.eye(4)[[2, 0, 1, 3]]  # the file's first axis runs along the world's third
+        resample = build("resample", reference=str(tmp_path / "thick.nii"))
+        one = values(resample(scan(data, np.eye(4))))
+        other = values(resample(scan(np.ascontiguousarray(data.transpose(1, 2, 0)), permuted)))
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
     def test_a_background_of_zeros_stays_exactly_zero(self) -> None:
         data = np.zeros((60, 60, 60), dtype=np.float32)
         data[25:35, 25:35, 25:35] = 100
@@ -211,8 +223,7 @@ class TestMni:
         image = load_mni152_brain_mask(resolution=1)
         mask = np.asarray(image.dataobj) > 0
         ours = brain_mask(mask.shape, np.asarray(image.affine))
-        assert (ours & ~mask).sum() < 20  # a few holes of a voxel are filled
-        assert not (mask & ~ours).any()
+        np.testing.assert_array_equal(ours, binary_fill_holes(mask))
 
     def test_the_brain_on_a_coarse_oblique_grid(self) -> None:
         image = load_mni152_brain_mask(resolution=1)

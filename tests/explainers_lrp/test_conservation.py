@@ -19,10 +19,14 @@ VARIANTS = [(depth, shortcut) for depth in (10, 18, 34, 50) for shortcut in "AB"
 BLOCKS = {10: 4, 18: 8, 34: 16, 50: 16}
 
 
-def resnet(depth: int, shortcut: str, *, biased: bool = False, width: int = 64) -> nn.Module:
-    """Return a network with random statistics; without ``biased`` their shifts cancel, so that no layer has a bias."""
+def resnet(depth: int, shortcut: str, *, biased: bool = False, width: int = 16) -> nn.Module:
     torch.manual_seed(depth)
     network = ResNet3D(depth=depth, shortcut=shortcut, width=width).build((1, *SIZE), 3).eval()  # type: ignore[arg-type]
+    return randomise(network, biased=biased)
+
+
+def randomise(network: nn.Module, *, biased: bool) -> nn.Module:
+    """Draw all statistics; without ``biased`` their shifts cancel, so that no layer has a bias."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm3d):
             nn.init.uniform_(module.weight, 0.5, 1.5)
@@ -57,21 +61,22 @@ def quotients(explainer: LRP, network: nn.Module, target: Tensor | None = None) 
 
 
 @pytest.mark.parametrize(("depth", "shortcut"), VARIANTS)
-@pytest.mark.parametrize("composite", ["epsilon", "epsilon-plus"])
-def test_relevance_sums_to_the_output_without_biases(depth: int, shortcut: str, composite: str) -> None:
-    found = quotients(LRP(composite=composite), resnet(depth, shortcut))  # type: ignore[arg-type]
-    torch.testing.assert_close(found, torch.ones(2), rtol=0, atol=1e-3)
+def test_relevance_sums_to_the_output(depth: int, shortcut: str) -> None:
+    """Not too narrow: a network of few channels has neurons of negative value without any positive contribution.
 
-
-@pytest.mark.parametrize(("depth", "shortcut"), VARIANTS)
-def test_relevance_sums_to_the_output_where_biases_are_ignored(depth: int, shortcut: str) -> None:
-    found = quotients(LRP(ignore_bias=True), resnet(depth, shortcut, biased=True))
-    torch.testing.assert_close(found, torch.ones(2), rtol=0, atol=1e-3)
+    The relevance of those has nowhere to go under z+; at 16 channels this is a few thousandths.
+    """
+    network = resnet(depth, shortcut, width=32)
+    for composite in ("epsilon", "epsilon-plus"):
+        found = quotients(LRP(composite=composite), network)  # type: ignore[arg-type]
+        torch.testing.assert_close(found, torch.ones(2), rtol=0, atol=1e-3, msg=f"{composite}: {found}")
+    found = quotients(LRP(ignore_bias=True), randomise(network, biased=True))
+    torch.testing.assert_close(found, torch.ones(2), rtol=0, atol=1e-3, msg=f"biases ignored: {found}")
 
 
 @pytest.mark.parametrize("composite", ["epsilon-plus-flat", "epsilon-gamma-box", "epsilon-alpha2-beta1"])
 def test_the_other_composites_conserve_too(composite: str) -> None:
-    found = quotients(LRP(composite=composite), resnet(18, "B"), torch.tensor([2, 0]))  # type: ignore[arg-type]
+    found = quotients(LRP(composite=composite), resnet(18, "B", width=32), torch.tensor([2, 0]))  # type: ignore[arg-type]
     torch.testing.assert_close(found, torch.ones(2), rtol=0, atol=1e-3)
 
 
@@ -84,20 +89,19 @@ def test_biases_take_relevance_where_they_are_not_ignored() -> None:
 def test_without_the_rule_for_sums_relevance_doubles_at_each(depth: int, monkeypatch: pytest.MonkeyPatch) -> None:
     rules: Callable[..., dict[Part, object]] = _rules._rules
     monkeypatch.setattr(_rules, "_rules", lambda s: {k: v for k, v in rules(s).items() if k is not Part.SUM})
-    found = quotients(LRP(), resnet(depth, "B", width=16))
+    found = quotients(LRP(), resnet(depth, "B"))
     torch.testing.assert_close(found, torch.full((2,), 2.0 ** BLOCKS[depth]), rtol=1e-2, atol=0)
 
 
 @pytest.mark.parametrize("depth", [10, 18])
 def test_zennit_alone_doubles_relevance_at_each_sum(depth: int) -> None:
     """The measurement that our canonisation is there for: 16 times on a ResNet10, 256 times on a ResNet18."""
-    from zennit.canonizers import SequentialMergeBatchNorm
     from zennit.composites import EpsilonPlus
     from zennit.torchvision import ResNetCanonizer
 
-    network = resnet(depth, "B", width=16).requires_grad_(False)
+    network = resnet(depth, "B").requires_grad_(False)
     x = volumes(1).requires_grad_()
-    composite = EpsilonPlus(canonizers=[ResNetCanonizer(), SequentialMergeBatchNorm()])
+    composite = EpsilonPlus(canonizers=[ResNetCanonizer()])
     with composite.context(network) as modified:
         logits = modified(x)
         (relevance,) = torch.autograd.grad(logits[0, 0], x, grad_outputs=logits[0, 0].detach())

@@ -31,7 +31,7 @@ class Residual(nn.Module):
         self.a1, self.a1_norm = nn.Conv3d(3, 3, 3, padding=1), nn.BatchNorm3d(3)
         self.a2, self.a2_norm = nn.Conv3d(3, 3, 3, padding=1, bias=False), nn.BatchNorm3d(3)
         self.b1, self.b1_norm = nn.Conv3d(3, 4, 3, stride=2, padding=1, bias=False), nn.BatchNorm3d(4)
-        self.b2, self.b2_norm = nn.Conv3d(4, 4, (1, 2, 1), padding="same"), nn.BatchNorm3d(4)
+        self.b2, self.b2_norm = nn.Conv3d(4, 4, (1, 3, 1), padding=(0, 1, 0)), nn.BatchNorm3d(4)
         self.side, self.side_norm = nn.Conv3d(3, 4, 1, stride=2, bias=False), nn.BatchNorm3d(4)
         self.average, self.hidden, self.out = nn.AdaptiveAvgPool3d(1), nn.Linear(4, 5), nn.Linear(5, 3)
         self.relu = nn.ReLU()
@@ -46,8 +46,8 @@ class Residual(nn.Module):
 
 
 def network() -> Residual:
-    torch.manual_seed(5)
-    model = Residual().double().eval()
+    torch.manual_seed(3)
+    model = Residual().double().eval().requires_grad_(False)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm3d):
             for tensor in (module.weight, module.running_var):
@@ -85,6 +85,9 @@ class Matrices:
     def part(self, z: Tensor, bias: Tensor) -> Tensor:
         total = z.sum(1) + (0 if self.ignore_bias else bias)
         return torch.where(total[:, None] == 0, 0.0, z / torch.where(total == 0, 1.0, total)[:, None])
+
+    def average(self, _matrix: Tensor, z: Tensor, bias: Tensor) -> Tensor:
+        return self.part(z, bias)
 
     def plus(self, _matrix: Tensor, z: Tensor, bias: Tensor) -> Tensor:
         return self.part(z.clamp(min=0), bias.clamp(min=0))
@@ -137,7 +140,7 @@ class Matrices:
         r[0, target] = logits[0, target]
         r = self.through(m.out, s5, r, "epsilon")
         r = self.through(m.hidden, s4, r, "epsilon")
-        r = self.through(lambda v: v.mean((2, 3, 4)), s3, r, "epsilon")
+        r = self.through(lambda v: v.mean((2, 3, 4)), s3, r, "average")
         total = torch.where(main2 + shortcut2 == 0, 1.0, main2 + shortcut2)
         r = self.through(b1, s2, self.through(b2, h2, r * main2 / total, conv), conv) + self.through(
             side, s2, r * shortcut2 / total, conv
@@ -168,7 +171,7 @@ def test_relevance_equals_the_matrix_form(params: dict[str, Any], single: bool) 
     target = torch.tensor([1, 2])
     reference = Matrices(params["composite"], params.get("ignore_bias", False))
     expected = torch.cat([reference.explain(model, x[i : i + 1], int(target[i])) for i in range(2)])
-    assert float(expected.abs().max()) > 1e-3
-    found = LRP(**params).explain(model.float() if single else model, x.float() if single else x, target).relevance
     scale = float(expected.abs().max())
+    assert scale > 1e-4
+    found = LRP(**params).explain(model.float() if single else model, x.float() if single else x, target).relevance
     torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=(1e-4 if single else 1e-6) * scale)

@@ -17,7 +17,7 @@ X = torch.tensor([1.0, 2.0]).reshape(1, 1, 1, 1, 2)
 
 def convolution(weights: list[float], bias: float | None = None) -> nn.Conv3d:
     layer = nn.Conv3d(1, 1, (1, 1, len(weights)), bias=bias is not None)
-    layer.weight.data = torch.tensor(weights).reshape(1, 1, 1, 1, -1)
+    layer.weight.data = torch.tensor(weights, dtype=torch.float32).reshape(1, 1, 1, 1, -1)
     if layer.bias is not None and bias is not None:
         layer.bias.data = torch.tensor([bias])
     return layer
@@ -118,7 +118,7 @@ def test_a_sum_is_split_in_proportion() -> None:
 
 
 def test_voxels_outside_the_box_are_refused() -> None:
-    with pytest.raises(InputError, match="voxels from 1 to 2 leave the box of low 0 and high 1.5"):
+    with pytest.raises(InputError, match=r"voxels from 1 to 2 leave the box of low 0 and high 1.5"):
         relevance([convolution([3, -1])], composite="epsilon-gamma-box", low=0, high=1.5)
     with pytest.raises(InputError, match="box rule of epsilon-gamma-box needs a first layer"):
         relevance([nn.AvgPool3d(1), convolution([3, -1])], composite="epsilon-gamma-box")

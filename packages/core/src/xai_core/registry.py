@@ -6,37 +6,22 @@ The functions of this module work on one registry for the process: ``infos``, ``
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from .errors import ConfigError, InputError, PluginError, XaiError
 from .interfaces import KINDS, Component, Kind
+from .known import KNOWN_PLUGINS
 from .schemas import did_you_mean, fill_defaults, problems_of, schema_error
 
 __all__ = [
     "PluginInfo", "Problem", "Registry", "create", "get", "info", "infos", "problems", "refresh", "register", "schema",
 ]  # fmt: skip
-
-# Components of our own distributions, for the message about one that is not installed.
-KNOWN_PLUGINS: Mapping[tuple[str, str], str] = {
-    ("model", "resnet3d"): "xai-models-resnet3d",
-    ("explainer", "lrp"): "xai-explainers-lrp",
-    **{
-        ("explainer", name): "xai-explainers-gradcam"
-        for name in ("gradcam", "saliency", "input-x-gradient", "integrated-gradients")
-    },
-    **{("dataset", name): "xai-datasets-mri" for name in ("participants", "simulated-atrophy")},
-    **{("splitter", name): "xai-datasets-mri" for name in ("holdout", "stratified-kfold")},
-    **{("transform", name): "xai-datasets-mri" for name in ("to-canonical", "resample", "crop-or-pad")},
-    ("trainer", "lightning"): "xai-trainers-lightning",
-    ("evaluator", "ground-truth"): "xai-evaluators-faithfulness",
-    ("report", "html"): "xai-reports-html",
-}
-
 
 _THIS_PROCESS = "(this process)"
 
@@ -106,29 +91,31 @@ class Registry:
     def __init__(self, find: Callable[[str], Iterable[EntryPoint]] = lambda group: entry_points(group=group)) -> None:
         self._find = find
         self._registered: dict[tuple[str, str], type[Component]] = {}
-        self.refresh()
+        self._claims: dict[str, dict[str, list[_Claim]]] = {}
+        self._loaded: dict[PluginInfo, type[Component]] = {}
 
     def refresh(self) -> None:
         """Forget what was found and loaded; packages installed meanwhile appear. Registered classes stay."""
-        self._claims: dict[str, dict[str, list[_Claim]]] = {}
-        self._loaded: dict[tuple[str, str, str], type[Component]] = {}
+        importlib.invalidate_caches()
+        self._claims.clear()
+        self._loaded.clear()
 
     def register(self, kind: str, name: str, component: type[Component]) -> None:
         """Make a class available under ``name`` in this process, in place of an installed one of that name."""
-        checked = _checked(component, _kind(kind), f"{component!r}")
-        self._registered[(_kind(kind).name, name)] = checked
-        self._claims.pop(_kind(kind).name, None)
-        self._loaded.pop((_kind(kind).name, name, _THIS_PROCESS), None)
+        the_kind = _kind(kind)
+        self._registered[(the_kind.name, name)] = _checked(component, the_kind, repr(component))
+        self._claims.pop(the_kind.name, None)
+        self._loaded = {info: loaded for info, loaded in self._loaded.items() if info.package != _THIS_PROCESS}
 
     def _of(self, kind: Kind) -> dict[str, list[_Claim]]:
         if kind.name not in self._claims:
             by_name: dict[str, dict[tuple[str, str], EntryPoint]] = {}
             for point in self._find(kind.group):
-                package = _normalised(point.dist.name) if point.dist else "(unknown package)"
+                package = _package(point)[0]
                 # A distribution can be seen twice (an editable install beside its leftovers): one claim.
                 by_name.setdefault(point.name, {}).setdefault((package, point.value), point)
             claims = {
-                name: [_entry_claim(kind, point, package, len(points) > 1) for (package, _), point in points.items()]
+                name: [_entry_claim(kind, point, len(points) > 1) for point in points.values()]
                 for name, points in by_name.items()
             }
             for (registered_kind, name), component in self._registered.items():
@@ -149,6 +136,7 @@ class Registry:
 
         Raises:
             InputError: No such component, or two packages claim the name.
+            PluginError: One package claims it twice.
         """
         return self._claim(_kind(kind), name).info
 
@@ -160,11 +148,7 @@ class Registry:
         if not claims:
             raise InputError(self._unknown(kind, name))
         if len(claims) > 1:
-            both = " and ".join(f"{c.info.package} {c.info.version} ({c.info.target})" for c in claims)
-            ways = " or ".join(f"name: {c.info.qualified}" for c in claims)
-            raise PluginError(
-                f"Two packages claim the {kind.name} {bare!r}: {both}. Write {ways}, or uninstall one of them."
-            )
+            raise _conflict(kind, bare, [claim.info for claim in claims])
         return claims[0]
 
     def _unknown(self, kind: Kind, name: str) -> str:
@@ -175,30 +159,31 @@ class Registry:
         absent = KNOWN_PLUGINS.get((kind.name, name.rpartition(":")[2]))
         if absent and absent not in (claim.package for claim in self.infos(kind.name)):
             return f"The {kind.name} {name!r} is not installed. Install it: pip install {absent}. {listed}"
-        return f"There is no {kind.name} named {name!r}.{did_you_mean(name, installed)} {listed}"
+        near = [info.qualified for info in self.infos(kind.name)] if ":" in name else installed
+        return f"There is no {kind.name} named {name!r}.{did_you_mean(name, near)} {listed}"
 
     def get(self, kind: str, name: str) -> type[Component]:
         """Return the component's class, imported and checked.
 
         Raises:
-            InputError: No such component; the message says what is near and what is installed.
-            PluginError: It is broken (names package, version, target and cause), or two packages claim the name.
+            InputError: No such component (the message says what is near and what is installed), or two packages claim
+                the name.
+            PluginError: It is broken; the message names package, version, target and cause.
         """
         the_kind = _kind(kind)
         claim = self._claim(the_kind, name)
         info = claim.info
-        key = (info.kind, info.name, info.package)
-        if key not in self._loaded:
+        if info not in self._loaded:
             where = f"The {info.kind} {info.name!r} of {info.package} {info.version} ({info.target})"
             try:
                 loaded = claim.load()
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 cause = f"{type(error).__name__}: {error}"
                 raise PluginError(
                     f"{where} cannot be imported: {cause}. Repair or uninstall {info.package}."
                 ) from error
-            self._loaded[key] = _checked(loaded, the_kind, where)
-        return self._loaded[key]
+            self._loaded[info] = _checked(loaded, the_kind, where)
+        return self._loaded[info]
 
     def schema(self, kind: str, name: str) -> Mapping[str, Any]:
         """Return the JSON Schema of the component's parameters."""
@@ -243,9 +228,28 @@ class Registry:
         return found
 
 
-def _entry_claim(kind: Kind, point: EntryPoint, package: str, conflict: bool) -> _Claim:
-    version = point.dist.version if point.dist else "?"
-    return _Claim(PluginInfo(kind.name, point.name, package, version, point.value, conflict), point.load)
+def _package(point: EntryPoint) -> tuple[str, str]:
+    """Return name and version of the entry point's package; what a failed installation left may have neither."""
+    name, version = "(unknown package)", "?"
+    if point.dist is not None:
+        found = point.dist.metadata.json
+        name, version = str(found.get("name", name)), str(found.get("version", version))
+    return _normalised(name), version
+
+
+def _entry_claim(kind: Kind, point: EntryPoint, conflict: bool) -> _Claim:
+    return _Claim(PluginInfo(kind.name, point.name, *_package(point), point.value, conflict), point.load)
+
+
+def _conflict(kind: Kind, name: str, infos: Sequence[PluginInfo]) -> XaiError:
+    both = " and ".join(f"{info.package} {info.version} ({info.target})" for info in infos)
+    if len({info.package for info in infos}) == 1:
+        return PluginError(f"One package announces the {kind.name} {name!r} twice: {both}. Repair or uninstall it.")
+    ways = " or ".join(f"name: {info.qualified}" for info in infos)
+    many = "Two" if len(infos) == 2 else str(len(infos))
+    return InputError(
+        f"{many} packages claim the {kind.name} {name!r}: {both}. Write {ways}, or uninstall all but one of them."
+    )
 
 
 def _checked(loaded: object, kind: Kind, where: str) -> type[Component]:
@@ -254,7 +258,9 @@ def _checked(loaded: object, kind: Kind, where: str) -> type[Component]:
     if not isinstance(loaded, type):
         raise PluginError(f"{where} is not a class but {type(loaded).__name__}. It must be a subclass of {interface}.")
     if not issubclass(loaded, kind.interface):
-        raise PluginError(f"{where} is not a subclass of {interface}.")
+        others = [kind.name for kind in KINDS.values() if issubclass(loaded, kind.interface)]
+        what = f" It is a component of the kind {others[0]}." if others else ""
+        raise PluginError(f"{where} is not a subclass of {interface}.{what}")
     if inspect.isabstract(loaded):
         missing = ", ".join(sorted(loaded.__abstractmethods__))
         raise PluginError(f"{where} is abstract: it lacks {missing}.")

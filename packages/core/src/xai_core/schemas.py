@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from functools import cache
@@ -36,11 +37,24 @@ def _validator_class() -> Any:
     from jsonschema import Draft202012Validator
     from jsonschema.validators import extend
 
-    # A YAML list is a list, but a default in a Python schema may be a tuple; True is never a number.
-    checker = Draft202012Validator.TYPE_CHECKER.redefine(
-        "array", lambda _checker, value: isinstance(value, list | tuple)
+    # A YAML list is a list, but a default in a Python schema may be a tuple. JSON Schema takes 1e2 for an integer;
+    # a component's range() does not.
+    checker = Draft202012Validator.TYPE_CHECKER.redefine_many(
+        {
+            "array": lambda _checker, value: isinstance(value, list | tuple),
+            "integer": lambda _checker, value: isinstance(value, int) and not isinstance(value, bool),
+        }
     )
-    return extend(Draft202012Validator, type_checker=checker)
+    return extend(Draft202012Validator, {"pattern": _pattern}, type_checker=checker)
+
+
+def _pattern(validator: Any, pattern: str, instance: Any, _schema: Mapping[str, Any]) -> Iterator[Any]:
+    """Apply a pattern as JSON Schema means it: Python's $ would let a last line break pass."""
+    from jsonschema import ValidationError
+
+    strict = re.sub(r"(\\.|\[(?:\\.|[^\]])*\])|\$", lambda match: match.group(1) or r"\Z", pattern, flags=re.DOTALL)
+    if validator.is_type(instance, "string") and not re.search(strict, instance):
+        yield ValidationError(f"{instance!r} does not match {pattern!r}")
 
 
 def schema_error(schema: object) -> str | None:
@@ -65,7 +79,11 @@ def problems_of(schema: Mapping[str, Any], value: Any) -> list[tuple[PathTuple, 
     found: list[tuple[PathTuple, str]] = []
     for error in _validator_class()(schema).iter_errors(value):
         found.extend(_explained(error))
-    return sorted(set(found), key=lambda problem: tuple(str(part) for part in problem[0]))
+    return sorted(dict.fromkeys(found), key=lambda problem: tuple(_sortable(part) for part in problem[0]))
+
+
+def _sortable(part: str | int) -> tuple[int, str]:
+    return (part, "") if isinstance(part, int) else (-1, part)
 
 
 def _explained(error: Any) -> Iterator[tuple[PathTuple, str]]:
@@ -124,7 +142,7 @@ _LIMITS: Mapping[str, str] = {
     "minItems": "needs at least {limit} entries, not {length}.",
     "maxItems": "takes at most {limit} entries, not {length}.",
     "minLength": "needs at least {limit} characters, not {length}.",
-    "pattern": "{shown} does not have the form {limit}.",
+    "pattern": "{shown} does not have the form {limit}.{about}",
 }
 
 
@@ -137,7 +155,8 @@ def _sentence(error: Any) -> str:
         return f"{_shown(value)} is not one of {', '.join(_shown(v) for v in limit)}.{close}"
     if error.validator in _LIMITS:
         length = len(value) if isinstance(value, str | list | tuple | dict) else 0
-        return _LIMITS[error.validator].format(limit=limit, shown=_shown(value), length=length)
+        about = f" Expected: {error.schema['description']}" if "description" in error.schema else ""
+        return _LIMITS[error.validator].format(limit=limit, shown=_shown(value), length=length, about=about)
     return str(error.message).rstrip(".") + "."
 
 
@@ -146,12 +165,19 @@ def fill_defaults(schema: Mapping[str, Any], params: Mapping[str, Any]) -> dict[
     filled: dict[str, Any] = {}
     for name, prop in schema.get("properties", {}).items():
         if name in params:
-            value = deepcopy(params[name])
-            filled[name] = fill_defaults(prop, value) if isinstance(value, Mapping) and "properties" in prop else value
+            filled[name] = _filled(prop, deepcopy(params[name]))
         elif "default" in prop:
             filled[name] = deepcopy(prop["default"])
     filled.update({name: deepcopy(value) for name, value in params.items() if name not in filled})
     return filled
+
+
+def _filled(prop: Mapping[str, Any], value: Any) -> Any:
+    if isinstance(value, Mapping) and "properties" in prop:
+        return fill_defaults(prop, value)
+    if isinstance(value, list) and isinstance(prop.get("items"), Mapping):
+        return [_filled(prop["items"], item) for item in value]
+    return value
 
 
 def resolve_paths(schema: Mapping[str, Any], params: Mapping[str, Any], base: Path) -> dict[str, Any]:
@@ -163,7 +189,7 @@ def resolve_paths(schema: Mapping[str, Any], params: Mapping[str, Any], base: Pa
     def resolved(prop: Mapping[str, Any], value: Any) -> Any:
         if isinstance(value, str) and prop.get("format") == "path":
             start = Path.cwd() if isinstance(value, CommandLineText) else base
-            return os.path.normpath(start / Path(value).expanduser())
+            return os.path.normpath(start / os.path.expanduser(value))  # noqa: PTH111 - leaves ~nobody as it is
         if isinstance(value, list) and isinstance(prop.get("items"), Mapping):
             return [resolved(prop["items"], item) for item in value]
         if isinstance(value, Mapping):

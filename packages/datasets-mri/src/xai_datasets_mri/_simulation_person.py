@@ -57,7 +57,7 @@ class Person:
     Attributes:
         identifier: BIDS label, such as ``sub-001``.
         age: Years.
-        severity: How advanced the disease is, 0 (none) to 1.5; the truth, which a study would not know.
+        severity: How advanced the disease is, 0 (none) to 1.25; the truth, which a study would not know.
         sides: Severity of the left and of the right hemisphere.
         linear: Matrix [3, 3] from the person's space to the standard one (head size, proportions, pose).
         shift: mm [3].

@@ -87,6 +87,8 @@ def take_out(graph: fx.GraphModule, node: fx.Node) -> None:
 
 def place(graph: fx.GraphModule, node: fx.Node) -> str:
     """Return where an operation is, in the user's names."""
+    if "place" in node.meta:
+        return str(node.meta["place"])
     if node.op == "call_module":
         module = graph.get_submodule(cast(str, node.target))
         return f"module {_own_name(str(node.target))} ({type(module).__name__})"

@@ -114,6 +114,7 @@ def _become_module(
     parts: dict[str, Part],
     part: Part,
 ) -> None:
+    node.meta["place"] = place(graph, node)
     name = f"{ROOT}_{part.name.lower()}_{node.name}"
     graph.add_submodule(name, module)
     parts[name] = part

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,8 +126,9 @@ def training_chart(histories: Mapping[int, pd.DataFrame]) -> bytes | None:
             _line(ax, history, name, colour, "-", f"fold {fold}")
     axes[0].set(ylabel="loss", title="loss")
     for ax, name in zip(axes[1:], scores, strict=True):
-        ax.set(title=name.removeprefix("val_").replace("_", " ") + " (validation)")
+        ax.set(title=f"validation {name.removeprefix('val_').replace('_', ' ').replace('auc', 'AUC')}")
     for ax in axes:
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.set_xlabel("epoch")
         if len(histories) <= 3 or ax is axes[-1]:
             ax.legend(fontsize="x-small")

@@ -48,12 +48,11 @@ def draw_layers(
     sizes = _panel_sizes(scan)
     width, height = sum(w for w, _ in sizes) + 2 * _GAP, max(h for _, h in sizes)
     base, overlay = Image.new("L", (width, height)), Image.new("RGBA", (width, height))
-    window = _window(scan.data)
     left, outlined = 0, False
     for axis, size in enumerate(sizes):
         place = (left, (height - size[1]) // 2)
         mirror = mirrored and axis > 0
-        base.paste(_grey(_plane(scan.data, axis, cut, mirror), size, window), place)
+        base.paste(_grey(_plane(scan.data, axis, cut, mirror), size, scan.window), place)
         panel = _resized(_plane(relevance.data, axis, cut, mirror), size)
         overlay.paste(Image.fromarray(colours(panel, scale)), place)
         if truth is not None:
@@ -72,17 +71,10 @@ def _panel_sizes(scan: Volume) -> list[tuple[int, int]]:
 
 def _plane(data: Array, axis: int, cut: tuple[int, int, int], mirror: bool) -> Array:
     """One plane as rows from top to bottom: the last axis upwards, the first to the right."""
-    plane: Array = np.take(data, cut[axis], axis=axis).T[::-1]
+    where: list[int | slice] = [slice(None)] * 3
+    where[axis] = cut[axis]
+    plane = data[tuple(where)].T[::-1]
     return plane[:, ::-1] if mirror else plane
-
-
-def _window(data: Array) -> tuple[float, float]:
-    """Intensities of black and white: the 1st and 99.5th percentile of what is not background."""
-    inside = data[data != data.min()]
-    if not inside.size:
-        return float(data.min()), float(data.min()) + 1
-    low, high = (float(v) for v in np.percentile(inside, [1, 99.5]))
-    return min(low, float(np.median(data))), high if high > low else low + 1
 
 
 def _grey(plane: Array, size: tuple[int, int], window: tuple[float, float]) -> Image.Image:

@@ -82,7 +82,7 @@ def _decision(row: Row, classes: Sequence[str] | None) -> dict[str, Any]:
     shared = {"subject": str(row["subject_id"]), "fold": row.get("fold")}
     if classes is None:
         error = float(row["prediction"]) - float(row["target"])
-        text = {"true": number(float(row["target"])), "predicted": number(float(row["prediction"]))}
+        text = {"true": number(float(row["target"]), 2), "predicted": number(float(row["prediction"]), 2)}
         return {**shared, **text, "error": f"{error:+.2f}", "correct": None, "probabilities": []}
     true, predicted = class_name(row["target"], classes), class_name(row["prediction"], classes)
     probabilities = [(name, float(row[f"probability_{name}"])) for name in classes if f"probability_{name}" in row]

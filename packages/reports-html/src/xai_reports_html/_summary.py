@@ -69,20 +69,20 @@ def described(run: RunResults) -> list[str]:
     """Return sentences on the data, the division, the training and the explanation."""
     config, info, subjects = run.config, run.info, run.subjects()
     people = int(subjects["subject_id"].nunique())
-    sentences = [f"The study has {plural(people, 'person', 'people')} with {plural(len(subjects), 'scan', 'scans')}"]
+    opening = f"The study has {plural(people, 'person', 'people')} with {plural(len(subjects), 'scan', 'scans')}"
     if info.get("classes"):
         classes = [str(name) for name in info["classes"]]
         counts = subjects["target"].map(lambda value: class_name(value, classes)).value_counts()
-        sentences[0] += ": " + ", ".join(f"{name} {int(counts.get(name, 0))}" for name in classes)
+        opening += ": " + ", ".join(f"{name} {int(counts.get(name, 0))}" for name in classes)
     else:
         target = subjects["target"].astype(float)
-        sentences[0] += f", whose target goes from {target.min():.4g} to {target.max():.4g} (mean {target.mean():.4g})"
-    sentences[0] += "."
+        opening += f", whose target goes from {target.min():.4g} to {target.max():.4g} (mean {target.mean():.4g})"
+    sentences = [f"{opening}."]
     sentences.append(_division(run))
     model, training = config.get("model", {}), config.get("training", {})
     sentences.append(
-        f"In each fold the network {model.get('name', '?')} was trained by the trainer {training.get('name', '?')}; the "
-        "fold's test people were seen by neither training nor the choice of the weights."
+        f"The network {model.get('name', '?')} was trained by the trainer {training.get('name', '?')}; test people "
+        "were seen by neither training nor the choice of the weights."
     )
     names = [slot.get("id", slot.get("name", "?")) for slot in config.get("explainers") or []]
     if names:
@@ -100,10 +100,12 @@ def _division(run: RunResults) -> str:
         sizes = [int(counts.get((fold, part), 0)) for fold in sorted(splits["fold"].unique())]
         low, high = min(sizes), max(sizes)
         parts.append(f"{low if low == high else f'{low} to {high}'} to {word}")
-    return (
-        f"People were divided by {how} into {plural(folds, 'fold', 'folds')} ({_listed(parts)}); no person is in two "
-        "parts of a fold."
-    )
+    into = "once" if folds == 1 else f"into {folds} folds"
+    return f"People were divided {into} by {how} ({_listed(parts)}); no person is in two parts{_of_a(folds)}."
+
+
+def _of_a(folds: int) -> str:
+    return " of a fold" if folds > 1 else ""
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,17 @@ class Volume:
     data: Array
     affine: Array
 
+    @cached_property
+    def window(self) -> tuple[float, float]:
+        """Intensities of black and white: the 1st and 99.5th percentile of what is not background."""
+        lowest = float(self.data.min())
+        inside = self.data[self.data != lowest]
+        if not inside.size:
+            return lowest, lowest + 1
+        low, high = (float(v) for v in np.percentile(inside, [1, 99.5]))
+        low = min(low, float(np.median(self.data)))
+        return low, high if high > low else low + 1
+
     @property
     def spacing(self) -> tuple[float, float, float]:
         """Size of a voxel along X, Y and Z in mm."""
@@ -48,8 +61,10 @@ def reoriented(data: Array, affine: Array) -> Volume:
     """
     affine = np.asarray(affine, dtype=np.float64)
     orientation = io_orientation(affine)
-    turned = apply_orientation(np.asarray(data, dtype=np.float32), orientation)
-    return Volume(np.nan_to_num(turned, posinf=0, neginf=0), affine @ inv_ornt_aff(orientation, data.shape))
+    turned = np.ascontiguousarray(apply_orientation(data, orientation), dtype=np.float32)
+    if not np.isfinite(turned).all():
+        turned = np.nan_to_num(turned, posinf=0, neginf=0)
+    return Volume(turned, affine @ inv_ornt_aff(orientation, data.shape))
 
 
 def read(source: Path | nib.Nifti1Image, *, add_channels: bool = False) -> Volume:
@@ -89,7 +104,10 @@ def _loaded_by_torchio(source: Path) -> tuple[Array, Array]:
     import torchio as tio
 
     try:
-        image = tio.ScalarImage(source)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # one reader's complaint before the next one is tried
+            image = tio.ScalarImage(source)
+            image.load()
         return np.moveaxis(image.data.numpy(), 0, -1), np.asarray(image.affine)
     except Exception as error:  # SimpleITK raises RuntimeError, others their own
         raise InputError(f"{source} cannot be read as an image: {error}.") from error

@@ -47,7 +47,11 @@ def command(
         if explainers or target or output:
             raise InputError("--explainer, --target and --output belong to --image. Give an image, or leave them out.")
         results = pipeline.run("explain")
-        click.echo(f"{len(results.maps())} maps in {short(results.folder / 'derivatives')}")
+        count, place = len(results.maps()), results.folder / "derivatives"
+        if as_json:
+            echo_json({"folder": str(place), "maps": count})
+        else:
+            click.echo(f"{count} maps in {short(place)}")
         return
     trained = pipeline.fold(fold)
     prediction = trained.predict(image)

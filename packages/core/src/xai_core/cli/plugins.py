@@ -44,7 +44,7 @@ def rows(kind: str | None) -> list[dict[str, Any]]:
         summary, problem = "", None
         try:
             component = registry.get(info.kind, info.qualified if info.conflict else info.name)
-            summary = (inspect.getdoc(component) or "").partition("\n")[0]
+            summary = inspect.cleandoc(component.__doc__ or "").partition("\n")[0]
         except XaiError as error:
             problem = str(error)
         if info.conflict and problem is None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..errors import ConfigError, PluginError
+from ..errors import ConfigError, InputError, PluginError
 from ._common import echo_json, pipeline_options
 
 __all__ = ["command"]
@@ -29,7 +29,7 @@ def command(pipeline: Path, sets: tuple[str, ...], deep: bool, resolved: bool, a
             from .. import Pipeline
 
             Pipeline(found.value).validate_components()
-    except (ConfigError, PluginError) as error:
+    except (InputError, PluginError) as error:
         if as_json:
             problems = error.problems if isinstance(error, ConfigError) else str(error).splitlines()
             echo_json({"valid": False, "problems": list(problems)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,8 @@ from .strictyaml import load_text
 
 __all__ = ["Override", "apply_overrides", "parse_set", "short_options"]
 
-Override = tuple[tuple[str | int, ...], Any, str]  # path, value, how the user wrote it
+PathTuple = tuple[str | int, ...]
+Override = tuple[PathTuple, Any, str]  # path, value, how the user wrote it
 
 
 def _marked(value: Any) -> Any:
@@ -27,19 +29,21 @@ def _marked(value: Any) -> Any:
 
 
 def parse_set(text: str) -> Override:
-    """Parse ``path=value``. The path is dotted, with list entries by index or by id; the value is YAML.
+    """Parse ``path=value``, such as ``explainers.lrp.params.epsilon=1e-3``; the value is YAML.
+
+    A list entry is chosen by index or by id: ``explainers.0``, ``explainers[0]``, ``explainers[lrp]``.
 
     Raises:
         ConfigError: There is no ``=``, an empty part, or the value is not YAML.
     """
     path_text, equals, value_text = text.partition("=")
-    parts = [part for part in re.split(r"\.|\[(\d+)\]\.?", path_text.strip()) if part is not None]
+    parts = [part for part in re.split(r"\.|\[([^\[\]]+)\]\.?", path_text.strip()) if part is not None]
     if parts and parts[-1] == "" and path_text.endswith("]"):
         parts.pop()
     if not equals or not all(parts) or not parts:
         raise ConfigError(f"--set {text}: must have the form section.key=value, such as model.params.depth=10.")
     value = load_text(value_text, f"--set {path_text}").value
-    return tuple(int(part) if part.isdigit() else part for part in parts), _marked(value), f"--set {text}"
+    return tuple(int(part) if part.isdecimal() else part for part in parts), _marked(value), f"--set {text}"
 
 
 def short_options(options: Mapping[str, Any], config: Any) -> list[Override]:
@@ -70,7 +74,7 @@ def _renamed(config: Mapping[str, Any], section: str, name: str) -> list[Overrid
 
 def _data(config: Mapping[str, Any], value: str) -> list[Override]:
     """A study table, a BIDS folder, or the registry name of a dataset."""
-    path, written = Path(value).expanduser(), f"--data {value}"
+    path, written = Path(os.path.expanduser(value)), f"--data {value}"  # noqa: PTH111 - leaves ~nobody as it is
     if path.is_file():
         return [(("data", "params", "table"), CommandLineText(value), written)]
     if path.is_dir():
@@ -80,38 +84,41 @@ def _data(config: Mapping[str, Any], value: str) -> list[Override]:
     return _renamed(config, "data", value)
 
 
-def apply_overrides(config: Any, changes: Sequence[Override]) -> Any:
-    """Apply changes to a parsed file, in place where it is a mapping, and return it.
+def apply_overrides(config: dict[str, Any], changes: Sequence[Override]) -> dict[PathTuple, str]:
+    """Apply changes to a parsed file in place; the last one wins.
+
+    Returns:
+        How the user wrote each change, by its path with list entries by index, in the order of the changes.
 
     Raises:
         ConfigError: A path leads through something that is neither a mapping nor a list, or to an absent list entry.
     """
-    if not isinstance(config, dict):
-        return config
+    done: dict[PathTuple, str] = {}
     for path, value, written in changes:
         node: Any = config
-        for depth, key in enumerate(path[:-1]):
-            node = _step(node, key, path[: depth + 1], written, create=True)
-        if isinstance(node, list):
-            node[_index(node, path[-1], path, written)] = value
-        elif isinstance(node, dict):
-            node[str(path[-1])] = value
-        else:
-            raise ConfigError(f"{written}: {_dotted(path[:-1])} is {node!r}, which has no parts.")
-    return config
+        place: PathTuple = ()
+        for depth, part in enumerate(path):
+            key = _key(node, part, path[: depth + 1], written)
+            place = (*place, key)
+            if depth == len(path) - 1:
+                node[key] = value
+            elif isinstance(node, dict) and node.get(key) is None:
+                node[key] = {}  # --set may begin a section that the file leaves out
+            node = node[key]
+        done.pop(place, None)
+        done[place] = written
+    return done
 
 
-def _step(node: Any, key: str | int, path: tuple[str | int, ...], written: str, *, create: bool) -> Any:
+def _key(node: Any, part: str | int, path: PathTuple, written: str) -> str | int:
     if isinstance(node, list):
-        return node[_index(node, key, path, written)]
+        return _index(node, part, path, written)
     if isinstance(node, dict):
-        if create and node.get(str(key)) is None:
-            node[str(key)] = {}
-        return node[str(key)]
+        return str(part)
     raise ConfigError(f"{written}: {_dotted(path[:-1])} is {node!r}, which has no parts.")
 
 
-def _index(node: list[Any], key: str | int, path: tuple[str | int, ...], written: str) -> int:
+def _index(node: list[Any], key: str | int, path: PathTuple, written: str) -> int:
     if isinstance(key, int) and key < len(node):
         return key
     ids = [item.get("id", item.get("name")) if isinstance(item, dict) else None for item in node]

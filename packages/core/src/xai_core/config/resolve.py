@@ -14,13 +14,15 @@ from ..errors import ConfigError, InputError, PluginError
 from ..schemas import CommandLineText, fill_defaults, problems_of, resolve_paths
 from .overrides import apply_overrides, parse_set, short_options
 from .strictyaml import Document, load_file
-from .structure import STRUCTURE, slots_of
+from .structure import NAME_PATTERN, STRUCTURE, slots_of
 
 __all__ = ["Resolved", "bids_label", "resolve"]
 
 PathTuple = tuple[str | int, ...]
 
-_VARIABLE = re.compile(r"\$(\$)?\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+_BRACES = re.compile(r"(\$?)\$\{([^}]*)(\}?)")
+_VARIABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-((?:(?!\$\{).)*))?", re.DOTALL)
+_RESOLVED = ".resolved.yaml"
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ def resolve(path: str | Path, sets: Sequence[str] = (), **options: Any) -> Resol
     """Read, change, check and complete a pipeline file. Light: no torch, no data are read.
 
     Args:
-        path: The YAML file.
+        path: The YAML file. One named ``*.resolved.yaml`` is the work of this function: ``${...}`` in it is text.
         sets: ``section.key=value`` texts, applied in order after the short options.
         options: Short options: ``name``, ``model``, ``data``, ``epochs``, ``device``, ``output``; None: not given.
 
@@ -54,10 +56,12 @@ def resolve(path: str | Path, sets: Sequence[str] = (), **options: Any) -> Resol
         what = "is empty" if document.value is None else "does not hold a mapping"
         raise ConfigError(f"{path} {what}. A pipeline starts with 'version: 1'; see the README's example.")
     problems = _Problems(document)
-    config = _substituted(document.value, (), problems)
-    changes = [*short_options(options, config), *map(parse_set, sets)]
-    config = apply_overrides(config, changes)
-    problems.written = {change[0]: change[2] for change in changes}
+    config = document.value
+    # Variables come after the changes: one that a change replaces need not be set.
+    as_is = _substituted(config, (), _Problems(document))
+    problems.written = apply_overrides(config, [*short_options(options, as_is), *map(parse_set, sets)])
+    if not path.name.endswith(_RESOLVED):
+        config = _substituted(config, (), problems)
     _check_structure(config, problems)
     _check_components(config, problems)
     _check_ids(config, problems)
@@ -79,7 +83,7 @@ class _Problems:
         self.found.append((line, f"{place}: {dotted}: {message}", plugin))
 
     def _place(self, path: PathTuple) -> tuple[int, str]:
-        for changed, written in self.written.items():
+        for changed, written in reversed(self.written.items()):
             if path[: len(changed)] == changed:
                 return 0, written
         for length in range(len(path), -1, -1):
@@ -98,7 +102,7 @@ class _Problems:
 
 
 def _substituted(value: Any, path: PathTuple, problems: _Problems) -> Any:
-    """Replace ``${VAR}`` and ``${VAR:-default}`` in strings; ``$${VAR}`` stays as ``${VAR}``."""
+    """Replace ``${VAR}`` and ``${VAR:-default}`` in strings; ``$${`` stays as ``${``."""
     if isinstance(value, dict):
         return {key: _substituted(item, (*path, key), problems) for key, item in value.items()}
     if isinstance(value, list):
@@ -107,16 +111,22 @@ def _substituted(value: Any, path: PathTuple, problems: _Problems) -> Any:
         return value
 
     def replacement(match: re.Match[str]) -> str:
-        escaped, name, default = match.groups()
-        if escaped:
+        if match.group(1):
             return match.group(0)[1:]
+        variable = _VARIABLE.fullmatch(match.group(2)) if match.group(3) else None
+        if not variable:
+            ways = "Write ${NAME} or ${NAME:-default}, or $${ for the text ${."
+            problems.add(path, f"{match.group(0)!r} is no environment variable. {ways}")
+            return match.group(0)
+        name, default = variable.groups()
         found = os.environ.get(name) or default
         if found is None:
-            problems.add(path, f"the environment variable {name} is not set. Set it, or write ${{{name}:-default}}.")
+            state = "empty" if name in os.environ else "not set"
+            problems.add(path, f"the environment variable {name} is {state}. Set it, or write ${{{name}:-default}}.")
             return match.group(0)
         return found
 
-    return _VARIABLE.sub(replacement, value)
+    return type(value)(_BRACES.sub(replacement, value))
 
 
 def _check_structure(config: Any, problems: _Problems) -> None:
@@ -127,7 +137,7 @@ def _check_structure(config: Any, problems: _Problems) -> None:
 
 
 def _check_components(config: Any, problems: _Problems) -> None:
-    for slot, path, choice in slots_of(config if isinstance(config, dict) else {}):
+    for slot, path, choice in slots_of(config):
         try:
             schema = registry.schema(slot.kind, choice["name"])
         except (InputError, PluginError) as error:
@@ -147,18 +157,25 @@ def bids_label(text: str) -> str:
 def _check_ids(config: Any, problems: _Problems) -> None:
     """Ids name files and folders: unique, also without regard to case and punctuation."""
     seen: dict[tuple[str, str], tuple[str, PathTuple]] = {}
-    for slot, path, choice in slots_of(config if isinstance(config, dict) else {}):
-        if not slot.many or slot.kind == "transform":
+    for slot, path, choice in slots_of(config):
+        if not slot.many:
             continue
-        name = str(choice.get("id", choice["name"]))
+        name = str(choice.get("id", _default_id(choice)))
+        if problems_of({"pattern": NAME_PATTERN}, name):
+            if "id" not in choice:  # otherwise the structure is wrong, which has been said
+                problems.add(path, f"{name!r} cannot name a file. Give an id of letters, digits, '.', '_' and '-'.")
+            continue
+        if slot.kind == "transform":
+            continue  # a step may come twice and names no file
         label = bids_label(name).lower()
-        if not label:
-            problems.add(path, f"the id {name!r} has no letter or digit.")
-            continue
         first = seen.setdefault((slot.kind, label), (name, path))
         if first[1] != path:
             same = "" if first[0] == name else f" (too close to {first[0]!r})"
             problems.add(path, f"a second {slot.kind} with the id {name!r}{same}. Give one of them another id.")
+
+
+def _default_id(choice: Mapping[str, Any]) -> str:
+    return str(choice["name"]).rpartition(":")[2]
 
 
 def _completed(config: Mapping[str, Any], path: Path) -> dict[str, Any]:
@@ -172,7 +189,7 @@ def _completed(config: Mapping[str, Any], path: Path) -> dict[str, Any]:
         schema = registry.schema(slot.kind, choice["name"])
         choice["params"] = resolve_paths(schema, fill_defaults(schema, choice.get("params") or {}), base)
         if slot.many:
-            choice.setdefault("id", choice["name"].rpartition(":")[2])
+            choice.setdefault("id", _default_id(choice))
     ordered = ["version", "name", "seed", "device", "output", *(key for key in complete)]
     return {key: _plain(complete[key]) for key in dict.fromkeys(ordered)}
 

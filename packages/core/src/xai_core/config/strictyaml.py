@@ -41,7 +41,12 @@ _SCALARS: tuple[tuple[re.Pattern[str], Callable[[str], Any]], ...] = (
     (_NOT_FINITE, lambda text: float(text.replace(".", ""))),
 )
 _TAG_PREFIX = "tag:yaml.org,2002:"
-_TAGS = {"!plain", *(_TAG_PREFIX + name for name in ("null", "bool", "int", "float", "str", "seq", "map"))}
+_PLAIN = ""  # a tag that no file can write
+_TAGS: dict[type[yaml.Node], set[str]] = {
+    yaml.MappingNode: {f"{_TAG_PREFIX}map"},
+    yaml.SequenceNode: {f"{_TAG_PREFIX}seq"},
+    yaml.ScalarNode: {_PLAIN, *(_TAG_PREFIX + name for name in ("null", "bool", "int", "float", "str"))},
+}
 
 
 @dataclass
@@ -63,7 +68,7 @@ class _Loader(yaml.SafeLoader):
     """Composes nodes with every plain scalar left as it is written; this module gives them their meaning."""
 
     # One resolver for every plain scalar, so that it differs from a quoted one and from one tagged !!str.
-    yaml_implicit_resolvers: dict[str | None, Any] = {None: [("!plain", re.compile(""))]}  # noqa: RUF012
+    yaml_implicit_resolvers: dict[str | None, Any] = {None: [(_PLAIN, re.compile(""))]}  # noqa: RUF012
 
 
 def load_file(path: str | Path) -> Document:
@@ -73,14 +78,12 @@ def load_file(path: str | Path) -> Document:
         ConfigError: It is missing, not readable, not UTF-8, or not YAML as described above.
     """
     path = Path(path)
-    if path.is_dir():
-        raise ConfigError(f"{path} is a folder, not a file. Give the pipeline file in it.")
     try:
         text = path.read_text(encoding="utf-8-sig")
+    except IsADirectoryError:
+        raise ConfigError(f"{path} is a folder, not a file. {_yaml_files(path)}") from None
     except FileNotFoundError:
-        near = sorted(p.name for p in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
-        there = f"In {path.parent} there is: {', '.join(near)}." if near else f"{path.parent} holds no YAML file."
-        raise ConfigError(f"{path} does not exist. {there}") from None
+        raise ConfigError(f"{path} does not exist. {_yaml_files(path.parent)}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text (byte {error.start}). Save it as UTF-8.") from None
     except OSError as error:
@@ -88,8 +91,26 @@ def load_file(path: str | Path) -> Document:
     return load_text(text, path.name)
 
 
+def _yaml_files(folder: Path) -> str:
+    if not folder.is_dir():
+        return f"There is no folder {folder} either."
+    near = sorted(p.name for p in folder.iterdir() if p.suffix in (".yaml", ".yml"))
+    return f"In {folder} there is: {', '.join(near)}." if near else f"{folder} holds no YAML file."
+
+
 def load_text(text: str, name: str) -> Document:
-    """Parse YAML text; ``name`` stands for the file in messages."""
+    """Parse YAML text; ``name`` stands for the file in messages.
+
+    Raises:
+        ConfigError: It is not YAML as described above.
+    """
+    try:
+        return _parsed(text, name)
+    except RecursionError:
+        raise ConfigError(f"{name}: lists or mappings are nested too deeply.") from None
+
+
+def _parsed(text: str, name: str) -> Document:
     try:
         loader = _Loader(text)
         try:
@@ -99,9 +120,12 @@ def load_text(text: str, name: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
-        raise ConfigError(f"{name}:{line}: not valid YAML: {error.problem or error.context}.") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{name}: not valid YAML: {error}.") from None
+        problem = ", ".join(filter(None, (error.context, error.problem)))
+        hint = " Indent with spaces, not tabs." if "'\\t'" in problem else ""
+        raise ConfigError(f"{name}:{line}: not valid YAML: {problem}.{hint}") from None
+    except yaml.reader.ReaderError as error:
+        place = f"{name}:{text.count(chr(10), 0, error.position) + 1}"
+        raise ConfigError(f"{place}: not valid YAML: the character U+{error.character:04X} is not allowed.") from None
     document = Document(None, name)
     if node is not None:
         document.value = _Construction(document).construct(node, ())
@@ -126,8 +150,7 @@ class _Construction:
         self.document.lines.setdefault(path, node.start_mark.line + 1)
         if id(node) in self.open:
             raise self.fail(node, "an alias that contains itself.")
-        if node.tag not in _TAGS:
-            raise self.fail(node, f"the tag {node.tag} is not allowed; a configuration holds plain values only.")
+        self.check_tag(node)
         self.open.add(id(node))
         try:
             if isinstance(node, yaml.MappingNode):
@@ -138,11 +161,16 @@ class _Construction:
         finally:
             self.open.discard(id(node))
 
+    def check_tag(self, node: yaml.Node) -> None:
+        if node.tag not in _TAGS[type(node)]:
+            raise self.fail(node, f"the tag {node.tag} is not allowed; a configuration holds plain values only.")
+
     def mapping(self, node: yaml.MappingNode, path: PathTuple) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
                 raise self.fail(key_node, "a key must be a plain text.")
+            self.check_tag(key_node)
             key = str(key_node.value)
             if key in result:
                 first = self.document.lines[(*path, key)]
@@ -155,8 +183,11 @@ class _Construction:
         text = str(node.value)
         if node.tag == f"{_TAG_PREFIX}str":
             return text
-        value = load_scalar(text)
-        if node.tag != "!plain" and not node.tag.endswith(f":{_type_name(value)}"):
+        try:
+            value = load_scalar(text)
+        except ValueError:  # Python refuses to read an integer of thousands of digits
+            raise self.fail(node, f"{text[:20]}... has too many digits.") from None
+        if node.tag != _PLAIN and not node.tag.endswith(f":{_type_name(value)}"):
             raise self.fail(node, f"{text!r} is no {node.tag.removeprefix(_TAG_PREFIX)}.")
         if isinstance(value, float) and not isfinite(value):
             raise self.fail(node, f"{text} is not a finite number.")
@@ -175,6 +206,9 @@ def load_scalar(text: str) -> Any:
     return text
 
 
+_BREAKS = set("\x85\u2028\u2029")  # line breaks in YAML 1.1; PyYAML would fold them
+
+
 class _Dumper(yaml.SafeDumper):
     """Writes what ``load_text`` reads back equal: a string that 1.2 takes for something else is quoted."""
 
@@ -184,6 +218,8 @@ class _Dumper(yaml.SafeDumper):
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     style = "'" if not isinstance(load_scalar(text), str) else None
+    if set(text) & _BREAKS:
+        style = '"'
     return dumper.represent_scalar(f"{_TAG_PREFIX}str", str(text), style=style)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from .. import registry
 from ..errors import XaiError
 
-__all__ = ["SLOTS", "STRUCTURE", "Slot", "composed_schema", "slots_of"]
+__all__ = ["NAME_PATTERN", "SLOTS", "STRUCTURE", "Slot", "composed_schema", "slots_of"]
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 

@@ -21,6 +21,9 @@ __all__ = ["check_geometry", "to_scan_grid"]
 Array = npt.NDArray[Any]
 Volume = npt.NDArray[np.float32]
 
+_PROBE = "xai_voxel_numbers"
+_POSITIONS = 64
+
 
 def to_scan_grid(relevance: Volume, affine: Array, scan_shape: Sequence[int], scan_affine: Array) -> Volume:
     """Bring a map from the grid that the network saw to the grid of the scan.
@@ -83,8 +86,8 @@ def check_geometry(subject: tio.Subject, prepare: Any) -> None:
     """Refuse transforms that move the anatomy in a way that the affine does not tell.
 
     A relevance map finds its way back through the affine. TorchIO's Flip or Affine, say, move voxels and leave the
-    affine as it is: the map would lie on the wrong place and look right. The scan's world coordinates are sent through
-    the transforms as labels and compared with those that the resulting affine gives.
+    affine as it is: the map would lie on the wrong place and look right. The scan's voxels are numbered, the numbers
+    are sent through the transforms as labels, and where each one ends is compared with what the affine says.
 
     Args:
         subject: A scan that has not been transformed.
@@ -94,33 +97,56 @@ def check_geometry(subject: tio.Subject, prepare: Any) -> None:
         InputError: A voxel lies elsewhere than its affine says.
     """
     image = image_of(subject)
-    coordinates = _world(image.spatial_shape, image.affine)
-    known = np.concatenate([coordinates, np.ones_like(coordinates[:1])])
+    shape, affine = image.spatial_shape, np.asarray(image.affine, float)
+    numbers = torch.arange(1, int(np.prod(shape)) + 1, dtype=torch.int32).reshape(1, *shape)
     probe = tio.Subject(subject)
-    probe.add_image(tio.LabelMap(tensor=torch.from_numpy(known), affine=image.affine), "xai_world")
-    after = cast(tio.LabelMap, prepare(probe)["xai_world"])
-    values = after.data.numpy()
-    inside = values[3] == 1
-    if not inside.any():
+    probe.add_image(tio.LabelMap(tensor=numbers, affine=affine), _PROBE)
+    result = prepare(probe)
+    after = cast(tio.LabelMap, result[_PROBE])
+    _same_grid(image_of(result), after)
+    expected, found = _positions(after, shape, affine)
+    if not len(found):
         raise InputError("The transforms leave nothing of the scan: their field of view lies outside it.")
-    expected = _world(after.spatial_shape, after.affine)
-    distance = np.sqrt(((values[:3] - expected) ** 2).sum(axis=0))[inside]
+    distance = float(np.sqrt(((found - expected) ** 2).sum(axis=1)).max())
     # Labels are taken from the nearest voxel: half a voxel's diagonal off at the most, on either grid.
-    tolerance = 0.5 * (_diagonal(image.affine) + _diagonal(after.affine)) + 1e-3 * float(np.abs(coordinates).max())
-    if distance.max() > tolerance:
+    if distance > 0.5 * (_diagonal(affine) + _diagonal(after.affine)) + 0.1:
         raise InputError(
-            f"The transforms move the anatomy by up to {distance.max():.0f} mm without telling the image's affine, so a "
+            f"The transforms move the anatomy by up to {distance:.0f} mm without telling the image's affine, so a "
             "relevance map could not be laid over the scan. Remove the flip or warp from data.transforms, or use its "
             "random form, which is applied in training only."
         )
+
+
+def _same_grid(image: tio.Image, labels: tio.Image) -> None:
+    """Labels that were left out of a transform could not tell where the image went."""
+    same = image.spatial_shape == labels.spatial_shape and np.allclose(image.affine, labels.affine, atol=1e-2)
+    if not same:
+        raise InputError(
+            f"The transforms bring the image to another grid ({image.spatial_shape}) than its masks "
+            f"({labels.spatial_shape}). Let every transform of data.transforms change both."
+        )
+
+
+def _positions(labels: tio.LabelMap, shape: Sequence[int], affine: Array) -> tuple[Array, Array]:
+    """Return where voxels of the scan lie according to the new affine, and where they come from (N x 3, mm each).
+
+    At most 64 positions along each axis are looked at; those outside the scan say nothing.
+    """
+    index = np.stack(
+        np.meshgrid(*(np.arange(0, n, ceil(n / _POSITIONS)) for n in labels.spatial_shape), indexing="ij"), -1
+    ).reshape(-1, 3)
+    number = labels.data.numpy()[0][tuple(index.T)].astype(np.int64) - 1
+    expected = _world(index, np.asarray(labels.affine))
+    inside_scan = np.abs(_world(expected, np.linalg.inv(affine)) - (np.asarray(shape) - 1) / 2) <= np.asarray(shape) / 2
+    kept = (number >= 0) & (number < np.prod(shape)) & inside_scan.all(axis=1)
+    origin = np.stack(np.unravel_index(number[kept], tuple(shape)), axis=-1)
+    return expected[kept], _world(origin, affine)
 
 
 def _diagonal(affine: Array) -> float:
     return float(np.sqrt((np.asarray(affine)[:3, :3] ** 2).sum()))
 
 
-def _world(shape: Sequence[int], affine: Array) -> Volume:
-    index = np.indices(tuple(shape), dtype=np.float32).reshape(3, -1)
-    world = np.asarray(affine)[:3, :3] @ index + np.asarray(affine)[:3, 3:]
-    result: Volume = world.reshape(3, *shape).astype(np.float32)
+def _world(points: Array, affine: Array) -> Array:
+    result: Array = points @ affine[:3, :3].T + affine[:3, 3]
     return result

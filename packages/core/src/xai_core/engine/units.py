@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ..errors import RunError
 
 __all__ = ["Units", "content_key", "file_hash", "write_text"]
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
 
 def content_key(**parts: Any) -> str:
@@ -35,8 +38,13 @@ def write_text(path: Path, text: str) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8", newline="")
-    temporary.replace(path)
+    try:
+        temporary.write_text(text, encoding="utf-8", newline="")
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
 
 
 class Units:
@@ -69,7 +77,7 @@ class Units:
             marker = json.loads(self._marker(name).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        return marker if isinstance(marker, dict) else None
+        return marker if isinstance(marker, dict) and isinstance(marker.get("files"), dict) else None
 
     @contextmanager
     def make(self, name: str, key: str, target: str) -> Iterator[Path]:
@@ -82,31 +90,45 @@ class Units:
             name: Name of the unit, such as ``fold-0/training``.
             key: From ``content_key``.
             target: Folder below the run folder, such as ``fold-0``; ``.`` for the run folder itself.
+
+        Raises:
+            RunError: The run folder cannot be written, or the disk is full.
         """
-        scratch = self._private / "tmp"
-        scratch.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=name.replace("/", "-") + "-", dir=scratch))
+        temporary: Path | None = None
         try:
+            scratch = self._private / "tmp"
+            scratch.mkdir(parents=True, exist_ok=True)
+            temporary = Path(tempfile.mkdtemp(prefix=name.replace("/", "-") + "-", dir=scratch))
             yield temporary
             self._publish(name, key, temporary, target)
         except OSError as error:
+            if error.errno in _NO_SPACE:
+                raise RunError(f"No space is left for {self.folder} ({name}). Make room and run again.") from error
             if error.filename is not None and str(self.folder) in str(error.filename):
                 raise RunError(f"{error.filename} cannot be written: {error.strerror}.") from error
             raise
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            if temporary is not None:
+                shutil.rmtree(temporary, ignore_errors=True)
 
     def _publish(self, name: str, key: str, temporary: Path, target: str) -> None:
         old = self._read_marker(name) or {"files": {}}
-        self._marker(name).unlink(missing_ok=True)
-        files: dict[str, int] = {}
-        for source in sorted(path for path in temporary.rglob("*") if path.is_file()):
-            destination = self.folder / target / source.relative_to(temporary)
+        sources = sorted(path for path in temporary.rglob("*") if path.is_file())
+        destinations = [self.folder / target / source.relative_to(temporary) for source in sources]
+        files = {
+            destination.relative_to(self.folder).as_posix(): source.stat().st_size
+            for source, destination in zip(sources, destinations, strict=True)
+        }
+        # Noted first, with a key that nothing has: whoever goes on after a kill knows every file that may be there.
+        self._write_marker(name, "", {**old["files"], **files})
+        for source, destination in zip(sources, destinations, strict=True):
             destination.parent.mkdir(parents=True, exist_ok=True)
             source.replace(destination)
-            files[destination.relative_to(self.folder).as_posix()] = destination.stat().st_size
         for stale in set(old["files"]) - set(files):
             (self.folder / stale).unlink(missing_ok=True)
+        self._write_marker(name, key, files)
+
+    def _write_marker(self, name: str, key: str, files: Mapping[str, int]) -> None:
         write_text(self._marker(name), json.dumps({"key": key, "files": files}, indent=1))
 
     def clear_scratch(self) -> None:

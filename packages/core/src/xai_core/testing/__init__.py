@@ -14,6 +14,7 @@ name can be overridden where a component needs other data.
 
 from ._base import ComponentConformance
 from ._data import DatasetConformance, SplitterConformance, TransformConformance
+from ._distributions import fake_distribution
 from ._explainer import ExplainerConformance
 from ._model import ModelConformance
 from ._networks import TinyConvNet, model_state
@@ -34,5 +35,6 @@ __all__ = [
     "TrainerConformance",
     "TransformConformance",
     "example_run",
+    "fake_distribution",
     "model_state",
 ]

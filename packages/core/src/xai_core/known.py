@@ -1,0 +1,30 @@
+"""Components of our own distributions, for the message about one that is not installed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+__all__ = ["KNOWN_PLUGINS"]
+
+_BY_DISTRIBUTION = {
+    "xai-models-resnet3d": {"model": "resnet3d"},
+    "xai-explainers-lrp": {"explainer": "lrp"},
+    "xai-explainers-gradcam": {"explainer": "gradcam saliency input-x-gradient integrated-gradients"},
+    "xai-datasets-mri": {
+        "dataset": "participants simulated-atrophy",
+        "splitter": "holdout stratified-kfold",
+        "transform": "to-canonical resample resize crop-or-pad crop pad mni-grid mni-brain z-normalization "
+        "rescale-intensity clamp blur random-affine random-bias-field random-blur random-elastic-deformation "
+        "random-flip random-gamma random-noise",
+    },
+    "xai-trainers-lightning": {"trainer": "lightning"},
+    "xai-evaluators-faithfulness": {"evaluator": "ground-truth"},
+    "xai-reports-html": {"report": "html"},
+}
+
+KNOWN_PLUGINS: Mapping[tuple[str, str], str] = {
+    (kind, name): distribution
+    for distribution, kinds in _BY_DISTRIBUTION.items()
+    for kind, names in kinds.items()
+    for name in names.split()
+}

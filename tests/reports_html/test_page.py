@@ -1,0 +1,228 @@
+"""The page: complete, self-contained, safe against what names hold, the same bytes every time."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from xai_core import InputError
+from xai_core.registry import create
+from xai_reports_html._charts import roc_chart, scatter_chart
+from xai_reports_html._summary import class_name, number
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def write(run, output: Path, **params):
+    output.mkdir()
+    path = create("report", "html", **params).write(run, output)
+    assert path == output / "index.html"
+    return Page(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def classification(shared_run, tmp_path_factory):
+    """One page for the tests that only read."""
+    folder = tmp_path_factory.mktemp("page")
+    return write(shared_run, folder / "report"), folder
+
+
+def test_needs_nothing_else(classification):
+    page, folder = classification
+    assert all(str(image["src"]).startswith("data:image/png;base64,") for image in page.all("img"))
+    assert page.all("link") == page.all("script") == page.all("iframe") == []
+    raw = (folder / "report" / "index.html").read_text()
+    assert not re.search(r"(?:src|href)=\"(?!data:|#)", raw)
+    assert "url(" not in raw
+    assert "@import" not in raw
+
+
+def test_says_what_was_done(classification):
+    text = classification[0].text
+    assert "pilot & more" in text
+    assert "The study has 4 people with 4 scans: CN 2, AD 2." in text
+    assert "divided into 2 folds by stratified-kfold (2 to train, 0 to validate and 2 to test)" in text
+    assert "network resnet3d" in text
+    assert "explained by lrp and gradcam-last" in text
+    assert 'composite: "epsilon-plus"' in text
+    assert "not a medical device" in text
+    assert "Bach S" in text
+    assert "Selvaraju" in text
+    assert "Zennit" in text
+    assert "xai-models-resnet3d 0.1.0" in text
+
+
+def test_shows_scores_with_intervals(classification):
+    text = classification[0].text
+    assert "0.750 0.500 to 1.000" in text
+    assert "Matthews correlation not defined" in text
+    assert "positive class AD" in text
+
+
+def test_shows_each_decision(classification):
+    page = classification[0]
+    people = [a["class"] for a in page.all("article")]
+    assert people == ["person right", "person wrong", "person wrong", "person right"]  # by the name of the scan
+    assert len(page.all("meter")) == 8
+    assert "sum of relevance" in page.text
+    assert "conservation 1.000" in page.text
+    assert "not, shown" not in page.text
+    assert "session b" in page.text
+    assert "All 4 explained scans are shown." in page.text
+    assert "green line" in page.text
+
+
+def test_explainers_come_in_the_order_of_the_configuration(classification):
+    alts = [image["alt"] for image in classification[0].all("img") if image.get("class") == "overlay"]
+    assert [alt.split()[2] for alt in alts] == ["lrp", "gradcam-last"] * 4
+
+
+def test_every_picture_is_described(classification):
+    assert all(image.get("alt") for image in classification[0].all("img"))
+
+
+def test_evaluation_table(classification):
+    """lrp: 2, 3, 4, 5; mean 3.5, standard deviation sqrt(5/3)."""
+    assert "lrp density ratio 4 3.500 1.291 3.500 2.000 to 5.000" in classification[0].text
+
+
+def test_names_stay_text(classification):
+    page, folder = classification
+    assert "<script>alert" not in (folder / "report" / "index.html").read_text()
+    assert "<script>alert(1)</script>" in page.text
+
+
+def test_figures_lie_beside_the_page(classification):
+    names = {p.name for p in (classification[1] / "report" / "figures").iterdir()}
+    assert {"roc.png", "confusion.png", "training.png", "sub-01_lrp.png", "sub-04_ses-b_gradcam-last.png"} <= names
+    assert len(names) == 3 + 8
+
+
+def test_regression(make_run, tmp_path):
+    page = write(make_run(regression=True), tmp_path / "report")
+    assert "target goes from 60 to 90 (mean 75)" in page.text
+    assert "mean absolute error" in page.text
+    assert "true 70.00 predicted 72.00 error +2.00" in page.text
+    assert page.all("meter") == []
+    assert (tmp_path / "report" / "figures" / "scatter.png").is_file()
+
+
+def test_some_of_many(make_run, tmp_path):
+    page = write(make_run(), tmp_path / "report", max_people=2)
+    assert len(page.all("article")) == 2
+    assert "Of 4 explained scans 2 are shown, taken in turn from right and wrong decisions" in page.text
+
+
+def test_a_run_that_is_only_trained(make_run, tmp_path):
+    run = make_run()
+    shutil.rmtree(run.folder / "derivatives")
+    (run.folder / "evaluation" / "truth.tsv").unlink()
+    page = write(run, tmp_path / "report")
+    assert page.all("article") == []
+    assert "0.750" in page.text
+
+
+def test_a_run_without_scores(make_run, tmp_path):
+    run = make_run()
+    for name in ("predictions.tsv", "metrics.json"):
+        (run.folder / name).unlink()
+    assert "This run has no test scores yet." in write(run, tmp_path / "report").text
+
+
+def test_a_scan_that_is_gone(make_run, tmp_path):
+    run = make_run()
+    Path(run.subjects()["image"][0]).unlink()
+    with pytest.raises(InputError, match=r"sub-01\.nii\.gz does not exist any more"):
+        write(run, tmp_path / "report")
+
+
+def test_a_map_of_another_grid(make_run, tmp_path):
+    run = make_run()
+    record = run.maps()[0]
+    image = nib.load(record.path)
+    flipped = image.affine @ np.diag([-1, 1, 1, 1])
+    nib.save(nib.Nifti1Image(image.get_fdata(), flipped), record.path)
+    with pytest.raises(InputError, match="affines that differ"):
+        write(run, tmp_path / "report")
+
+
+def test_maps_without_a_scan_on_disk(make_run, tmp_path):
+    run = make_run()
+    table = run.subjects().drop(columns=["image", "ground_truth"])
+    table.to_csv(run.folder / "subjects.tsv", sep="\t", index=False)
+    page = write(run, tmp_path / "report")
+    assert "without its scan" in str(page.all("img"))
+
+
+def test_picture_of_a_new_scan(tmp_path):
+    affine = np.diag([-2.0, 2, 2, 1])
+    nib.save(
+        nib.Nifti1Image(np.random.default_rng(0).random((20, 22, 18)).astype(np.float32), affine),
+        tmp_path / "a b.nii.gz",
+    )
+    maps = {name: nib.Nifti1Image(np.ones((20, 22, 18), np.float32), affine) for name in ("lrp", "gradcam")}
+    report = create("report", "html")
+    path = report.picture(tmp_path / "a b.nii.gz", maps, {"prediction": "AD", "probability_AD": 0.9}, tmp_path)
+    assert path == tmp_path / "a-b_relevance.png"
+    one = report.picture(tmp_path / "a b.nii.gz", {"lrp": maps["lrp"]}, {"prediction": 71.2}, tmp_path)
+    assert one.stat().st_size > 0
+    wrong = nib.Nifti1Image(np.ones((20, 22, 18), np.float32), np.diag([2.0, 2, 2, 1]))
+    with pytest.raises(InputError, match="The map of lrp and its scan"):
+        report.picture(tmp_path / "a b.nii.gz", {"lrp": wrong}, {}, tmp_path)
+
+
+def test_class_names_that_tables_turn_into_numbers(tmp_path):
+    path = tmp_path / "table.tsv"
+    path.write_text("target\n01\n02\n")
+    values = pd.read_csv(path, sep="\t")["target"]
+    assert [class_name(value, ("01", "02")) for value in values] == ["01", "02"]
+    assert class_name("AD", ("CN", "AD")) == "AD"
+
+
+def test_numbers_for_reading():
+    assert [number(v) for v in (None, float("nan"), 0.12345, 3, 0.0, 1.2e-7, 123456.0)] == [
+        "\N{EN DASH}", "\N{EN DASH}", "0.123", "3", "0.000", "1.2e-07", "1.23e+05",
+    ]  # fmt: skip
+
+
+def test_charts_where_they_are_not_defined():
+    assert roc_chart(["AD", "AD"], {"CN": [0.1, 0.2], "AD": [0.9, 0.8]}, ("CN", "AD")) is None
+    assert roc_chart(["a$", "b", "c"], {n: [0.1, 0.2, 0.7] for n in ("a$", "b", "c")}, ("a$", "b", "c"))
+    assert scatter_chart([70.0], [70.0]).startswith(b"\x89PNG")
+
+
+def test_importing_the_plugin_is_light():
+    heavy = "{'torch', 'numpy', 'pandas', 'matplotlib', 'jinja2', 'nibabel', 'PIL', 'scipy', 'sklearn', 'torchio'}"
+    code = f"import sys, xai_reports_html.plugin; print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
