@@ -105,4 +105,4 @@ def test_zennit_alone_doubles_relevance_at_each_sum(depth: int) -> None:
     with composite.context(network) as modified:
         logits = modified(x)
         (relevance,) = torch.autograd.grad(logits[0, 0], x, grad_outputs=logits[0, 0].detach())
-    assert float(relevance.sum() / logits[0, 0]) == pytest.approx(2 ** BLOCKS[depth], rel=1e-2)
+    assert float(relevance.sum() / logits[0, 0].detach()) == pytest.approx(2 ** BLOCKS[depth], rel=1e-2)

@@ -128,8 +128,9 @@ def test_the_clean_form_is_explained_as_zennit_does_where_zennit_is_right() -> N
 
     torch.manual_seed(0)
     network = nn.Sequential(
-        nn.Conv3d(2, 4, 3, padding=1), nn.BatchNorm3d(4), nn.ReLU(), nn.MaxPool3d(2), nn.Conv3d(4, 5, 3, padding=1, bias=False),
-        nn.BatchNorm3d(5), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(5, 1),
+        nn.Conv3d(2, 4, 3, padding=1), nn.BatchNorm3d(4), nn.ReLU(), nn.MaxPool3d(2),
+        nn.Conv3d(4, 5, 3, padding=1, bias=False), nn.BatchNorm3d(5), nn.ReLU(),
+        nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(5, 1),
     ).eval()  # fmt: skip
     found = explained(network)
     x = X.clone().requires_grad_()

@@ -91,6 +91,14 @@ def test_pooling() -> None:
     assert found == pytest.approx([0, 6, 2, 0], abs=1e-4)
 
 
+@pytest.mark.parametrize("activation", [nn.LeakyReLU(0.1), nn.ELU(), nn.Tanh(), nn.PReLU(init=0.1)], ids=str)
+def test_activations_pass_relevance_whatever_their_slope(activation: nn.Module) -> None:
+    """Contributions 1 and -2 of -1: the output goes to the voxels with the factors -1 and 2."""
+    output = activation(torch.tensor(-1.0)).item()
+    found = relevance([convolution([1, -1]), activation], composite="epsilon")
+    assert found == pytest.approx([-output, 2 * output], abs=1e-5)
+
+
 def test_batch_normalisation_is_part_of_the_layer_before_it() -> None:
     """Weights 3 and -1 as (w - 0) * 2 / 1, bias 0.5 as (0.25 - 0.5) * 2 + 1."""
     norm = nn.BatchNorm3d(1, eps=0.0)

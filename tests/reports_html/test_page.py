@@ -95,7 +95,8 @@ def test_shows_each_decision(classification):
     assert people == ["person right", "person wrong", "person wrong", "person right"]  # by the name of the scan
     assert len(page.all("meter")) == 8
     assert "sum of relevance" in page.text
-    assert "conservation 1.000" in page.text
+    assert "sum / output 1.000" in page.text  # the explainer's own figure for conservation
+    assert "layer layer4" in page.text
     assert "not, shown" not in page.text
     assert "session b" in page.text
     assert "All 4 explained scans are shown." in page.text

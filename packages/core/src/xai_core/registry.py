@@ -115,7 +115,7 @@ class Registry:
                 # A distribution can be seen twice (an editable install beside its leftovers): one claim.
                 by_name.setdefault(point.name, {}).setdefault((package, point.value), point)
             claims = {
-                name: [_entry_claim(kind, point, len(points) > 1) for point in points.values()]
+                name: [_entry_claim(kind, points[key], len(points) > 1) for key in sorted(points)]
                 for name, points in by_name.items()
             }
             for (registered_kind, name), component in self._registered.items():
@@ -156,8 +156,10 @@ class Registry:
         listed = (
             f"Installed {kind.plural}: {', '.join(installed)}." if installed else f"No {kind.plural} are installed."
         )
-        absent = KNOWN_PLUGINS.get((kind.name, name.rpartition(":")[2]))
-        if absent and absent not in (claim.package for claim in self.infos(kind.name)):
+        package, _, bare = name.rpartition(":")
+        absent = KNOWN_PLUGINS.get((kind.name, bare))
+        here = {info.package for info in self.infos(kind.name)}
+        if absent and absent not in here and (not package or _normalised(package) == absent):
             return f"The {kind.name} {name!r} is not installed. Install it: pip install {absent}. {listed}"
         near = [info.qualified for info in self.infos(kind.name)] if ":" in name else installed
         return f"There is no {kind.name} named {name!r}.{did_you_mean(name, near)} {listed}"

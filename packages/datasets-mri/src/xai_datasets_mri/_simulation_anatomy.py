@@ -156,7 +156,7 @@ def load_anatomy(spacing: int) -> Anatomy:
     """
     image = load_mni152_template(resolution=1)
     t1, grey, white, mask = (
-        _blocks(np.pad(np.asarray(part.get_fdata(), dtype=np.float32), _MARGIN), spacing)
+        np.pad(np.asarray(part.get_fdata(), dtype=np.float32), _MARGIN)
         for part in (
             image,
             load_mni152_gm_template(resolution=1),
@@ -164,7 +164,8 @@ def load_anatomy(spacing: int) -> Anatomy:
             load_mni152_brain_mask(resolution=1),
         )
     )
-    grey, white = grey * mask, white * mask
+    volumes = (t1 + (1.0 - mask) * FLUID, grey * mask, white * mask, mask)
+    t1, grey, white, mask = (_blocks(volume, spacing) for volume in volumes)
     origin = image.affine[:3, 3] - _MARGIN + (spacing - 1) / 2
     fluid = np.clip(mask - grey - white, 0.0, 1.0)
     ventricles = fluid * _inside_ventricles(t1.shape, origin, spacing)
@@ -174,7 +175,7 @@ def load_anatomy(spacing: int) -> Anatomy:
         origin=origin,
         spacing=float(spacing),
         mask=mask[None],
-        tissue=np.stack([t1 + (1.0 - mask) * FLUID, grey, white, ventricles]).astype(np.float32),
+        tissue=np.stack([t1, grey, white, ventricles]).astype(np.float32),
         pull=np.concatenate(pulls),
     )
 

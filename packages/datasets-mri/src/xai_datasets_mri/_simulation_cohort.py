@@ -52,7 +52,7 @@ _COLUMNS: Mapping[str, Mapping[str, Any]] = {
 }
 _TRUTH: Mapping[str, Mapping[str, Any]] = {
     "severity": {
-        "Description": "Severity of the disease: each axis of the diseased structures is shorter by this times 40 %.",
+        "Description": "Severity of the disease: each axis of the diseased structures is shorter by this times 35 %.",
         "Units": "arbitrary",
     }
 }

@@ -27,7 +27,7 @@ Indices = npt.NDArray[np.intp]
 _CORNER = np.array([-88.0, -124.0, -86.0])
 _EXTENT = np.array([176.0, 216.0, 188.0])
 
-_SHRINKAGE = 0.4  # of each axis of a structure at severity 1
+_SHRINKAGE = 0.35  # of each axis of a structure at severity 1
 _VISIBLE = 0.05  # of the intensity of white matter: about the noise of one voxel
 
 # Contrast (exponent), gain, noise (fraction of white matter), bias field (x, y, z, xx, yy, zz, xy, yz, zx).
@@ -161,14 +161,13 @@ def atrophied_points(person: Person, anatomy: Anatomy, points: Floats) -> tuple[
     here, side = folded[:, near], side[near]
     stretch = 1.0 / (1.0 - _SHRINKAGE * np.where(side < 0, *person.sides)) - 1.0
     movable = np.clip(1.0 - anatomy.sample(anatomy.tissue[2:3], points[:, near])[0], 0.0, 1.0)
-    step, left, total = np.zeros_like(here), np.zeros(near.size), np.zeros(near.size)
-    for pieces in DISEASED:
-        inside = union(pieces, here)
+    inside = [union(pieces, here) for pieces in DISEASED]
+    total = np.sum(inside, axis=0) + 1e-6
+    step, left = np.zeros_like(here), np.zeros(near.size)
+    for pieces, member in zip(DISEASED, inside, strict=True):
         away = movable * stretch * _from_anchors(pieces, here)
-        step += inside * away
-        left += inside * np.clip(inside - union(pieces, here + away), 0.0, 1.0)
-        total += inside
-    step, left = step / np.maximum(total, 1.0), left / np.maximum(total, 1.0)
+        step += member / np.maximum(total, 1.0) * away  # fades out at the surface: what is beyond stays in place
+        left += member / total * np.clip(member - union(pieces, here + away), 0.0, 1.0)
     moved = points[:, near] + np.stack([side * step[0], step[1], step[2]])
     return near, moved, movable * left
 

@@ -24,10 +24,10 @@ def attribute(model: nn.Module, volumes: Tensor, target: Tensor | None, settings
     """Return what ``plugin.LRP.explain`` promises."""
     _check_volumes(volumes)
     # A caller's no_grad, inference_mode or autocast must not reach the backward pass.
-    with torch.inference_mode(False), torch.enable_grad(), _full_precision(volumes.device):
+    device = next(model.parameters(), volumes).device
+    with torch.inference_mode(False), torch.enable_grad(), _full_precision(device):
         copy = isolated_copy(model)
-        example = next(copy.parameters(), volumes)
-        inputs = volumes.detach().to(device=example.device, dtype=_compute_dtype(copy)).clone()
+        inputs = volumes.detach().to(device, next(copy.parameters(), volumes).dtype).clone()
         outputs = _outputs(copy, inputs)
         canonical = canonize(copy, inputs)
         _check_agreement(canonical, model, inputs, outputs)
@@ -66,11 +66,6 @@ def _full_precision(device: torch.device) -> Iterator[None]:
                 yield
         else:
             yield
-
-
-def _compute_dtype(network: nn.Module) -> torch.dtype:
-    wide = any(parameter.dtype == torch.float64 for parameter in network.parameters())
-    return torch.float64 if wide else torch.float32
 
 
 def _outputs(network: nn.Module, inputs: Tensor) -> Tensor:

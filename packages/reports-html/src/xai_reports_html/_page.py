@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["write_page"]
 
 T = TypeVar("T")
+_HEADLINE = ("balanced_accuracy", "auc", "sensitivity", "specificity", "mae", "r", "r2")
 
 
 def write_page(run: RunResults, output: Path, options: HtmlReport) -> Path:
@@ -33,6 +34,7 @@ def write_page(run: RunResults, output: Path, options: HtmlReport) -> Path:
     figures.mkdir(parents=True, exist_ok=True)
     config, info = run.config, run.info
     metrics = _if_made(run.metrics) or {}
+    rows = metric_rows(metrics)
     people = cards(run, figures, options) if _if_made(run.predictions) is not None else None
     page = _template().render(
         name=str(config.get("name", run.folder.name)),
@@ -40,7 +42,8 @@ def write_page(run: RunResults, output: Path, options: HtmlReport) -> Path:
         classes=run.classes,
         sentences=described(run),
         components=components(config),
-        rows=metric_rows(metrics),
+        rows=rows,
+        tiles=_headline(rows),
         test=metrics.get("test", {}),
         folds=len(metrics.get("folds", [])),
         charts=_charts(run, metrics, figures),
@@ -58,6 +61,12 @@ def write_page(run: RunResults, output: Path, options: HtmlReport) -> Path:
     path = output / "index.html"
     path.write_text(page, encoding="utf-8", newline="\n")
     return path
+
+
+def _headline(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the four scores to show large: the best known ones first."""
+    known = [row for name in _HEADLINE for row in rows if row["key"] == name]
+    return (known + [row for row in rows if row not in known])[:4]
 
 
 def _if_made(read: Callable[[], T]) -> T | None:

@@ -158,9 +158,10 @@ def _caption(
         "target": str(sidecar.get("target_name", "")),
         "output": number(output),
         "sum": number(total),
-        "ratio": number(total / output) if isinstance(total, float) and isinstance(output, float) and output else None,
+        # Only a method that conserves relevance says how well; for others the quotient means nothing.
+        "ratio": number(details["conservation"]) if "conservation" in details else None,
         "details": [
-            (str(name).replace("_", " "), number(value)) for name, value in details.items() if _is_short(value)
+            (str(name).replace("_", " "), number(value)) for name, value in details.items() if _is_news(name, value)
         ],
         "place": _place(relevance, cut),
         "no_scan": record.image is None,
@@ -172,8 +173,9 @@ def _caption(
     }
 
 
-def _is_short(value: object) -> bool:
-    return isinstance(value, str | int | float) or value is None
+def _is_news(name: str, value: object) -> bool:
+    """Whether a detail of an explainer is short and not on the card already."""
+    return name not in ("output", "sum_of_relevance", "conservation") and isinstance(value, str | int | float)
 
 
 def _css_gradient(scale: Scale) -> str:

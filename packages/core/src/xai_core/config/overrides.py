@@ -40,7 +40,7 @@ def parse_set(text: str) -> Override:
     parts = [part for part in re.split(r"\.|\[([^\[\]]+)\]\.?", path_text.strip()) if part is not None]
     if parts and parts[-1] == "" and path_text.endswith("]"):
         parts.pop()
-    if not equals or not all(parts) or not parts:
+    if not equals or not all(parts) or not parts or any(set(part) & set("[]") for part in parts):
         raise ConfigError(f"--set {text}: must have the form section.key=value, such as model.params.depth=10.")
     value = load_text(value_text, f"--set {path_text}").value
     return tuple(int(part) if part.isdecimal() else part for part in parts), _marked(value), f"--set {text}"

@@ -84,7 +84,9 @@ class _Problems:
 
     def _place(self, path: PathTuple) -> tuple[int, str]:
         for changed, written in reversed(self.written.items()):
-            if path[: len(changed)] == changed:
+            # A change may also have begun what is wrong as a whole.
+            begun = path not in self.document.lines and changed[: len(path)] == path
+            if begun or path[: len(changed)] == changed:
                 return 0, written
         for length in range(len(path), -1, -1):
             if path[:length] in self.document.lines:
@@ -180,16 +182,17 @@ def _default_id(choice: Mapping[str, Any]) -> str:
 
 def _completed(config: Mapping[str, Any], path: Path) -> dict[str, Any]:
     base = path.absolute().parent
-    complete = fill_defaults(STRUCTURE, dict(config))
+    for slot, _path, choice in slots_of(config):
+        if slot.many:
+            choice.setdefault("id", _default_id(choice))
+    complete = fill_defaults(STRUCTURE, config)
     complete.setdefault(
         "name", re.sub(r"[^A-Za-z0-9._-]", "-", path.stem.removesuffix(".resolved")).lstrip("._-") or "run"
     )
     complete = resolve_paths(STRUCTURE, complete, base)
     for slot, _path, choice in slots_of(complete):
         schema = registry.schema(slot.kind, choice["name"])
-        choice["params"] = resolve_paths(schema, fill_defaults(schema, choice.get("params") or {}), base)
-        if slot.many:
-            choice.setdefault("id", _default_id(choice))
+        choice["params"] = resolve_paths(schema, fill_defaults(schema, choice["params"]), base)
     ordered = ["version", "name", "seed", "device", "output", *(key for key in complete)]
     return {key: _plain(complete[key]) for key in dict.fromkeys(ordered)}
 

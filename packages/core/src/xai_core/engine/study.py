@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Study", "part_of", "scan_name"]
 
-_RESERVED = {"image", "ground_truth", "target", "subject_id", "session_id", "site"}
+_RESERVED = {"image", "ground_truth", "target", "scan_id", "subject_id", "session_id", "site"}
 
 
 def scan_name(subject: Mapping[str, Any]) -> str:
@@ -101,6 +101,10 @@ class Study:
             raise PluginError(f"The splitter {slot['name']} returned no fold.")
         people = {str(subject["subject_id"]) for subject in self.subjects}
         for index, fold in enumerate(folds):
+            if not isinstance(fold, Fold):
+                raise PluginError(
+                    f"The splitter {slot['name']} returned a {type(fold).__name__}, not an xai_core.Fold."
+                )
             _check_fold(index, fold, people, slot["name"])
         return folds
 
@@ -135,20 +139,31 @@ def _check_subjects(subjects: Sequence[tio.Subject], dataset: str) -> None:
 
 
 def _check_names(subjects: Sequence[tio.Subject], names: Sequence[str]) -> None:
-    owners: dict[str, tio.Subject] = {}
+    people: dict[str, str] = {}
+    visits: dict[str, str] = {}
     for subject, name in zip(subjects, names, strict=True):
-        if name in ("sub-", "") or not bids_label(name.removeprefix("sub-")):
-            raise InputError(f"The person {subject['subject_id']!r} has no letter or digit in the id.")
-        other = owners.setdefault(name, subject)
-        if other is subject:
-            continue
-        first, second = str(other["subject_id"]), str(subject["subject_id"])
-        if first == second:
-            raise InputError(
-                f"The person {first!r} is there twice. Remove one row, or name the column that tells the visits apart "
-                "(data.params.session)."
-            )
-        raise InputError(f"The ids {first!r} and {second!r} both become {name} in file names. Rename one of them.")
+        person, session = str(subject["subject_id"]), str(subject.get("session_id") or "")
+        label, separator, visit = name.partition("_ses-")
+        if label == "sub-":
+            raise InputError(f"The person {person!r} has no letter or digit in the id.")
+        if separator and not visit:
+            raise InputError(f"The session {session!r} of {person!r} has no letter or digit.")
+        same = people.setdefault(label, person)
+        # Also where the sessions differ: one person under two ids could be in two parts.
+        if same != person:
+            raise InputError(f"The ids {same!r} and {person!r} both become {label} in file names. Rename one of them.")
+        if name in visits:
+            raise InputError(_twice(person, visits[name], session, name))
+        visits[name] = session
+
+
+def _twice(person: str, first: str, second: str, name: str) -> str:
+    if first != second:
+        return f"The sessions {first!r} and {second!r} of {person!r} both become {name} in file names. Rename one."
+    return (
+        f"The person {person!r} is there twice. Remove one row, or name the column that tells the visits apart "
+        "(data.params.session)."
+    )
 
 
 def _task(subjects: Sequence[tio.Subject], order: Sequence[str] | None) -> tuple[Task, tuple[str, ...] | None]:
@@ -164,8 +179,14 @@ def _task(subjects: Sequence[tio.Subject], order: Sequence[str] | None) -> tuple
         if len(set(targets)) == 1:
             raise InputError(f"The target is {targets[0]} for everybody; there is nothing to learn.")
         return "regression", None
-    kinds = sorted({type(target).__name__ for target in targets})
-    raise InputError(f"The targets are mixed ({', '.join(kinds)}). Give texts for classes or numbers for a regression.")
+    kinds = Counter(type(target).__name__ for target in targets)
+    rarest = kinds.most_common()[-1][0]
+    example = next(subject for subject in subjects if type(subject["target"]).__name__ == rarest)
+    what = "mixed" if len(kinds) > 1 else "neither texts nor numbers"
+    raise InputError(
+        f"The targets are {what}: {_listed(kinds)}; {example['subject_id']} has {example['target']!r}. Give texts (str) "
+        "for classes or numbers (int, float) for a regression."
+    )
 
 
 def _classes(targets: Sequence[str], order: Sequence[str] | None) -> tuple[str, ...]:
@@ -177,6 +198,8 @@ def _classes(targets: Sequence[str], order: Sequence[str] | None) -> tuple[str, 
     absent = [name for name in classes if not counts[name]]
     if absent:
         raise InputError(f"Nobody has the class {', '.join(absent)}. There is: {_listed(counts)}.")
+    if len(set(classes)) < len(classes):
+        raise InputError(f"The order of classes names one twice: {', '.join(classes)}.")
     if len(classes) < 2:
         raise InputError(f"There is only one class: {_listed(counts)}. A classification needs two.")
     return classes
@@ -195,7 +218,7 @@ def _check_fold(index: int, fold: Fold, people: set[str], splitter: str) -> None
             raise InputError(
                 several(problems, "people are in two parts") + f" (fold {index}). The splitter {splitter} leaks."
             )
-    unknown = sorted(set().union(*parts.values()) - people)
+    unknown = sorted(map(str, set().union(*parts.values()) - people))
     if unknown:
         raise InputError(
             f"The splitter {splitter} names people whom the study does not have: {', '.join(unknown[:5])}."

@@ -3,10 +3,42 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import EntryPoint, distributions
 from pathlib import Path
 
-__all__ = ["fake_distribution"]
+__all__ = ["METHODS", "component_source", "fake_distribution", "finder"]
+
+_FRAME = '''
+from xai_core import {interface}
+
+
+class {name}({interface}):
+    """Invented {interface}."""
+
+    config_schema = {{"type": "object", "additionalProperties": False, "properties": {properties}}}
+
+    def __init__(self, **params):
+        self.params = params
+
+    def {method}(self, *arguments):
+        return None
+'''
+
+METHODS = {
+    "Dataset": "subjects", "Transform": "build", "Splitter": "split", "Model": "build", "Trainer": "train",
+    "Explainer": "explain", "Evaluator": "evaluate", "Analysis": "analyse", "Report": "write", "Executor": "build",
+}  # fmt: skip
+
+
+def component_source(interface: str, properties: str = "{}", name: str = "Mine") -> str:
+    """Return the source of a module with one component of an interface; it keeps its parameters as ``params``."""
+    return _FRAME.format(interface=interface, properties=properties, name=name, method=METHODS[interface])
+
+
+def finder(folder: Path) -> Callable[[str], Iterable[EntryPoint]]:
+    """Return what looks for entry points in one folder only."""
+    return lambda group: [p for d in distributions(path=[str(folder)]) for p in d.entry_points if p.group == group]
 
 
 def fake_distribution(
