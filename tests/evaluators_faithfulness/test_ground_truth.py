@@ -169,6 +169,17 @@ def test_background_is_the_minimum_not_zero() -> None:
     assert score(RELEVANCE, shifted, MASK) == score(RELEVANCE, VOLUME, MASK)
 
 
+def test_background_of_a_z_scored_brain_is_not_its_minimum() -> None:
+    """Background kept at 0 lies amid the brain's values; relevance there must be seen as outside of the brain."""
+    volume = torch.zeros(1, 1, 6, 6, 6)
+    volume[..., 1:5, 1:5, 1:5] = torch.linspace(-2, 2, 64).reshape(4, 4, 4)
+    mask = torch.zeros(volume.shape, dtype=torch.bool)
+    mask[..., 2, 2, 2] = True
+    (row,) = score(torch.ones_like(volume), volume, mask)
+    assert row["background_share"] == pytest.approx((216 - 64) / 216)
+    assert row["chance"] == pytest.approx(1 / 64)
+
+
 def test_small_mask_in_a_large_map_is_not_lost_in_rounding() -> None:
     relevance = torch.full((1, 1, 64, 64, 64), 0.1)
     mask = torch.zeros(relevance.shape, dtype=torch.bool)

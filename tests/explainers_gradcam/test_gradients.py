@@ -77,10 +77,21 @@ def test_integrated_gradients_are_exact_on_a_quadratic_network(
 
 def test_minimum_baseline_is_that_of_each_channel_and_volume(volumes: Tensor) -> None:
     model = Linear()
-    result = IntegratedGradients(steps=1).explain(model, volumes, TARGET)
+    result = IntegratedGradients(steps=1, baseline="minimum").explain(model, volumes, TARGET)
     least = volumes.flatten(2).min(2).values[:, :, None, None, None]
     torch.testing.assert_close(result.relevance, model.weight.detach()[TARGET] * (volumes - least))
     assert int((result.relevance == 0).sum()) == 4  # one background voxel in each channel of each volume
+
+
+def test_background_gets_no_relevance_whatever_its_value() -> None:
+    """The default baseline is the value around the head: below, between or above the brain's values."""
+    for background in (-2.0, 0.0, 5.0):
+        volumes = torch.full((1, 1, 7, 6, 5), background)
+        volumes[..., 2:5, 2:4, 1:4] = torch.randn(1, 1, 3, 2, 3, generator=torch.Generator().manual_seed(1))
+        torch.manual_seed(2)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(7 * 6 * 5, 2)).eval()
+        result = IntegratedGradients(steps=1).explain(model, volumes, torch.tensor([0]))
+        assert torch.equal(result.relevance != 0, volumes != background)
 
 
 def smooth_network() -> nn.Module:
@@ -122,7 +133,7 @@ def test_internal_batches_bound_the_forward_passes_and_change_nothing(volumes: T
 
 
 def test_unknown_baseline(volumes: Tensor) -> None:
-    with pytest.raises(ConfigError, match="baseline: 'mean' is not one of minimum, zero or a number"):
+    with pytest.raises(ConfigError, match="baseline: 'mean' is not one of background, minimum, zero or a number"):
         IntegratedGradients(baseline="mean").explain(Linear(), volumes, None)  # type: ignore[arg-type]
 
 

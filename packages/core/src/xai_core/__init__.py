@@ -22,7 +22,7 @@ from .interfaces import (
     Trainer,
     Transform,
 )
-from .types import Attribution, Fold, RunContext, TrainingResult
+from .types import Attribution, Fold, RunContext, Task, TrainingResult
 
 if TYPE_CHECKING:
     from .engine.pipeline import Pipeline
@@ -31,7 +31,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Analysis", "Component", "Dataset", "Evaluator", "Executor", "Explainer", "Model", "Report", "Splitter", "Trainer",
-    "Transform", "Attribution", "Fold", "RunContext", "TrainingResult", "ConfigError", "InputError", "PluginError",
+    "Transform", "Attribution", "Fold", "RunContext", "Task", "TrainingResult", "ConfigError", "InputError", "PluginError",
     "RunError", "XaiError", "Pipeline", "hookimpl",
 ]  # fmt: skip
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from xai_core import InputError
+from xai_core.engine.background import background_value
 
 __all__ = ["evaluate"]
 
@@ -43,7 +44,7 @@ def evaluate(
     # Float64: the sum over a whole volume in float32 loses what a small mask holds.
     summed = relevance.detach().double().sum(1)
     strength = summed.abs() if sign == "absolute" else summed.clamp(min=0)
-    brain = (volumes != volumes.amin(dim=(2, 3, 4), keepdim=True)).any(1)
+    brain = (volumes != background_value(volumes)).any(1)
     rows = []
     for index in range(len(volumes)):
         row = _row(strength[index], brain[index], None if masks is None else masks[index, 0].bool(), region)

@@ -36,8 +36,8 @@ class GroundTruth(Evaluator):
     nothing or everything of the region is inside. Ratios and shares are None where there is nothing to divide
     by: a map without positive relevance has no ``mass_accuracy``.
 
-    The brain is every voxel that differs from the volume's minimum in at least one channel, which is right
-    for volumes whose background has one value, and every voxel of the mask.
+    The brain is every voxel that differs from the background in at least one channel, and every voxel of the
+    mask. Background is the value that most of the volume's faces have, or its minimum where there is no such value.
 
     Sources: mass and rank accuracy: Arras et al., CLEVR-XAI, Information Fusion 2022; pointing game: Zhang et
     al., Top-down neural attention by excitation backprop, ECCV 2016.
@@ -62,7 +62,7 @@ class GroundTruth(Evaluator):
                 "enum": ["brain", "volume"],
                 "default": "brain",
                 "description": "Voxels that are compared with the mask's: the brain's (those that "
-                "differ from the volume's minimum) or all.",
+                "differ from the background) or all.",
             },
         },
     }

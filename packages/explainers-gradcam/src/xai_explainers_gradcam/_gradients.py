@@ -9,8 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from xai_core import Attribution, ConfigError
+from xai_core.engine.background import background_value
 
 from ._forward import as_attribution, differentiating, explaining
+
+Baseline = Literal["background", "minimum", "zero"] | float
 
 __all__ = ["input_x_gradient", "integrated_gradients", "saliency"]
 
@@ -37,7 +40,7 @@ def integrated_gradients(
     target: Tensor | None,
     *,
     steps: int,
-    baseline: Literal["minimum", "zero"] | float,
+    baseline: Baseline,
     internal_batch_size: int,
 ) -> Attribution:
     """Return the integrated gradients from ``baseline``; see ``plugin.IntegratedGradients``."""
@@ -71,10 +74,12 @@ def integrated_gradients(
         return as_attribution(explained, relevance, details)
 
 
-def _baseline(volumes: Tensor, baseline: Literal["minimum", "zero"] | float) -> Tensor:
+def _baseline(volumes: Tensor, baseline: Baseline) -> Tensor:
     """Return the start of the path, [N, C, D, H, W]."""
+    if baseline == "background":
+        return background_value(volumes).expand_as(volumes)
     if baseline == "minimum":
         return volumes.amin(dim=(2, 3, 4), keepdim=True).expand_as(volumes)
     if isinstance(baseline, str) and baseline != "zero":
-        raise ConfigError(f"baseline: {baseline!r} is not one of minimum, zero or a number.")
+        raise ConfigError(f"baseline: {baseline!r} is not one of background, minimum, zero or a number.")
     return torch.full_like(volumes, 0.0 if baseline == "zero" else float(baseline))

@@ -128,9 +128,9 @@ class IntegratedGradients(Explainer):
 
     Args:
         steps: Points of the quadrature, that is forward and backward passes for each volume.
-        baseline: ``"minimum"``: the least intensity of each channel of each volume, the black image of the
-            paper whatever the normalisation, so that background gets no relevance; ``"zero"``; or an
-            intensity.
+        baseline: ``"background"``: the value around the head in each channel of each volume, the black image
+            of the paper whatever the normalisation, so that background gets no relevance; ``"minimum"``: the
+            least intensity; ``"zero"``; or an intensity.
         internal_batch_size: How many points are computed at once; bounds the memory.
     """
 
@@ -145,10 +145,10 @@ class IntegratedGradients(Explainer):
                 "description": "Points of the quadrature: forward and backward passes for each volume.",
             },
             "baseline": {
-                "anyOf": [{"enum": ["minimum", "zero"]}, {"type": "number"}],
-                "default": "minimum",
-                "description": "Where the path starts: minimum (least intensity of each channel of each "
-                "volume, that is background), zero, or an intensity.",
+                "anyOf": [{"enum": ["background", "minimum", "zero"]}, {"type": "number"}],
+                "default": "background",
+                "description": "Where the path starts: background (the value around the head), minimum (the "
+                "least intensity), zero, or an intensity.",
             },
             "internal_batch_size": {
                 "type": "integer",
@@ -163,7 +163,7 @@ class IntegratedGradients(Explainer):
         self,
         *,
         steps: int = 50,
-        baseline: Literal["minimum", "zero"] | float = "minimum",
+        baseline: Literal["background", "minimum", "zero"] | float = "background",
         internal_batch_size: int = 4,
     ) -> None:
         self.steps = steps

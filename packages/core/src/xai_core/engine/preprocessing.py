@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
 from .. import registry
-from ..errors import InputError, XaiError
+from ..errors import InputError, PluginError, XaiError
 from .scans import image_of
 from .study import Study
 
@@ -23,8 +24,20 @@ CACHE_BYTES = 2 << 30
 
 
 def is_random(transform: Any) -> bool:
-    """Whether a transform augments: it is random, or is applied with a probability below 1."""
-    return isinstance(transform, tio.transforms.augmentation.RandomTransform) or transform.probability < 1
+    """Whether a transform augments: it is or holds a random one, or is applied with a probability below 1."""
+    if isinstance(transform, tio.Compose) and any(is_random(part) for part in transform.transforms):
+        return True
+    random = isinstance(transform, tio.transforms.augmentation.RandomTransform)
+    return random or getattr(transform, "probability", 1) < 1
+
+
+def _steps(transform: Any) -> Iterator[Any]:
+    """Take a chain apart, so that its random parts can be left out alone and those that learn be fitted."""
+    if isinstance(transform, tio.Compose) and transform.probability == 1:
+        for part in transform.transforms:
+            yield from _steps(part)
+    else:
+        yield transform
 
 
 class Preprocessing:
@@ -38,9 +51,11 @@ class Preprocessing:
     """
 
     def __init__(self, slots: Sequence[Mapping[str, Any]]) -> None:
-        self.names = [slot["name"] for slot in slots]
-        self.transforms = [registry.create("transform", s["name"], **s["params"]).build() for s in slots]
-        self._cache: dict[tuple[int, int | None], tio.Subject] = {}
+        built = [(slot["name"], registry.create("transform", slot["name"], **slot["params"]).build()) for slot in slots]
+        steps = [(name, step) for name, transform in built for step in _steps(transform)]
+        self.names: list[str] = [name for name, _ in steps]
+        self.transforms: list[Any] = [step for _, step in steps]
+        self._cache: dict[tuple[int, int], tio.Subject] = {}
         self._cached = 0
 
     @property
@@ -59,6 +74,7 @@ class Preprocessing:
 
         Raises:
             InputError: A transform fails on this scan, or leaves NaN behind.
+            PluginError: It returns something else than a scan.
         """
         for name, transform in zip(self.names[:until], self.transforms[:until], strict=True):
             if not is_random(transform):
@@ -79,6 +95,7 @@ class Preprocessing:
 
     def cached(self, index: int, subject: tio.Subject, until: int | None = None) -> tio.Subject:
         """As ``prepare`` for the scan alone (without its masks), kept in memory while there is room."""
+        until = len(self.transforms) if until is None else until
         key = (index, until)
         if key not in self._cache:
             prepared = self.prepare(_image_only(subject), until)
@@ -91,7 +108,14 @@ class Preprocessing:
         return self._cache[key]
 
     def save(self, path: Path) -> None:
-        """Save what the transforms learnt, loadable with ``weights_only=True``."""
+        """Save what the transforms learnt, loadable with ``weights_only=True``.
+
+        Raises:
+            PluginError: A transform's state holds objects of its own.
+        """
+        for name, transform in zip(self.names, self.transforms, strict=True):
+            if hasattr(transform, "fit"):
+                _check_state(name, transform)
         state = {str(i): t.state_dict() for i, t in enumerate(self.transforms) if hasattr(t, "fit")}
         torch.save(state, path)
 
@@ -100,6 +124,19 @@ class Preprocessing:
         state = torch.load(path, weights_only=True)
         for position, learnt in state.items():
             cast(Any, self.transforms[int(position)]).load_state_dict(learnt)
+
+
+def _check_state(name: str, transform: Any) -> None:
+    stream = io.BytesIO()
+    try:
+        torch.save(transform.state_dict(), stream)
+        stream.seek(0)
+        torch.load(stream, weights_only=True)
+    except Exception as error:
+        raise PluginError(
+            f"What the transform {name} learnt cannot be saved and loaded: {type(error).__name__}: "
+            f"{str(error).strip().splitlines()[0]} Its state_dict() must hold tensors, numbers, texts, lists and mappings."
+        ) from error
 
 
 class _Prepared(Sequence[tio.Subject]):
@@ -134,9 +171,11 @@ def _applied(name: str, transform: Any, subject: tio.Subject) -> tio.Subject:
         raise InputError(
             f"{subject.get('subject_id', 'the scan')}: the transform {name} failed: {type(error).__name__}: {error}"
         ) from error
+    if not isinstance(result, tio.Subject):
+        raise PluginError(f"The transform {name} returned a {type(result).__name__}, not a torchio.Subject.")
     if not bool(torch.isfinite(image_of(result).data).all()):
         raise InputError(f"{subject.get('subject_id', 'the scan')}: the transform {name} made NaN or infinite voxels.")
-    return cast(tio.Subject, result)
+    return result
 
 
 def volume(subject: tio.Subject) -> Tensor:
@@ -163,6 +202,11 @@ class TrainingVolumes(TorchDataset[tuple[Tensor, Tensor]]):
     def __init__(self, study: Study, preprocessing: Preprocessing, indices: Sequence[int], augment: bool) -> None:
         self._study, self._preprocessing, self._indices = study, preprocessing, list(indices)
         self._start = preprocessing.first_random if augment else None
+
+    @property
+    def targets(self) -> list[int | float]:
+        """Class index or value of each scan, known without reading any."""
+        return [self._study.target_value(index) for index in self._indices]
 
     def __len__(self) -> int:
         return len(self._indices)

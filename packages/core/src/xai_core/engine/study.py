@@ -184,8 +184,8 @@ def _task(subjects: Sequence[tio.Subject], order: Sequence[str] | None) -> tuple
     example = next(subject for subject in subjects if type(subject["target"]).__name__ == rarest)
     what = "mixed" if len(kinds) > 1 else "neither texts nor numbers"
     raise InputError(
-        f"The targets are {what}: {_listed(kinds)}; {example['subject_id']} has {example['target']!r}. Give texts (str) "
-        "for classes or numbers (int, float) for a regression."
+        f"The targets are {what}: {_listed(kinds)}; {example['subject_id']} has {example['target']!r}. Give texts for "
+        "classes (str) or numbers for a regression (int, float)."
     )
 
 
