@@ -166,6 +166,8 @@ def test_a_problem_is_blamed_on_the_change_that_made_it(pipeline: Write) -> None
     assert problem.startswith("--set model.params.depth=x: ")
     (problem,) = problems(path, "model.params.depth=10", "model.params={depth: x}")
     assert problem.startswith("--set model.params={depth: x}: model.params.depth: ")
+    (problem,) = problems(path, "model.params.depth=1", "model.params={}", "model.params.depth=2")
+    assert problem.startswith("--set model.params.depth=2: ")
     (problem,) = problems(path, "modle.params.depth=10")
     assert problem.startswith("--set modle.params.depth=10: modle: unknown key. Did you mean 'model'?")
     (problem,) = problems(path, "seed=")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tomllib
 from collections.abc import Mapping
@@ -151,6 +152,17 @@ def test_a_repaired_plugin_works_after_refresh(site: Path) -> None:
     registry.create("explainer", "lrp")
 
 
+def test_a_module_that_appears_is_imported_after_refresh(site: Path) -> None:
+    """Python remembers a folder's files by its time of change, and the clock of a file system may be coarse."""
+    module = install(site, "late", "1", None)
+    broken()
+    before = site.stat()
+    (site / f"{module}.py").write_text(component_source("Explainer"), encoding="utf-8")
+    os.utime(site, ns=(before.st_atime_ns, before.st_mtime_ns))
+    registry.refresh()
+    registry.create("explainer", "lrp")
+
+
 # --- two packages, one name
 
 
@@ -170,6 +182,17 @@ def test_a_conflict_is_listed_and_only_the_bare_name_is_an_error(site: Path) -> 
     assert registry.create("explainer", "xai-two:lrp").params == {"epsilon": 1e-6}
     assert [(p.name, p.packages) for p in registry.problems()] == [("lrp", ("xai-one", "xai-two"))]
     assert "Did you mean 'xai-two:lrp'?" in wrong("explainer", "xai-too:lrp")
+
+
+def test_the_order_of_the_file_system_does_not_show(site: Path) -> None:
+    for package in ("b", "a", "c"):
+        install(site, package, "1", component_source("Explainer"))
+    points = list(finder(site)("xai.explainers"))
+    for order in (points, points[::-1]):
+        found = Registry(lambda group, order=order: order if group == "xai.explainers" else [])  # type: ignore[misc]
+        assert [info.package for info in found.infos()] == ["a", "b", "c"]
+        with pytest.raises(InputError, match=r"^3 packages claim .* name: a:lrp or name: b:lrp or name: c:lrp"):
+            found.get("explainer", "lrp")
 
 
 def test_the_same_name_for_two_kinds_is_no_conflict(site: Path) -> None:
@@ -323,6 +346,9 @@ def test_a_class_is_registered_in_place_of_an_installed_one(site: Path) -> None:
     assert registry.get("explainer", "lrp") is Mine
     registry.register("explainers", "lrp", Later)
     assert registry.get("explainer", "lrp") is Later
+    again = type("Later", (Mine,), {"__module__": Later.__module__, "__qualname__": "Later"})
+    registry.register("explainer", "lrp", again)
+    assert registry.get("explainer", "lrp") is again, "a class defined once more, as in a notebook"
 
 
 def test_what_is_registered_is_checked_too(site: Path) -> None:

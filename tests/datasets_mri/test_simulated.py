@@ -43,7 +43,7 @@ def test_subjects_hold_what_a_study_needs(cohort: SimulatedAtrophy) -> None:
     assert [s["subject_id"] for s in subjects] == [f"{n:03d}" for n in range(1, 7)]
     assert sorted(s["target"] for s in subjects) == ["AD", "AD", "CN", "CN", "MCI", "MCI"]
     for subject in subjects:
-        assert subject["image"].shape == (1, 44, 54, 47)
+        assert subject["image"].shape == (1, 45, 55, 47)
         assert nib.aff2axcodes(subject["image"].affine) == ("R", "A", "S")
         assert np.array_equal(subject["image"].affine, subject["ground_truth"].affine)
         assert set(np.unique(subject["ground_truth"].data)) <= {0, 1}

@@ -2,8 +2,8 @@
 
 A plugin is a module (or an object) with functions of these names, marked with ``xai_core.hookimpl`` and announced in
 the entry-point group ``xai.hooks``. A function may take any subset of a hook's arguments. Plugins are called in the
-order of their names there; ``hookimpl(tryfirst=True)`` or ``trylast=True`` changes that. An exception in a hook stops the
-run and names plugin and hook, except in ``xai_run_failed`` and ``xai_run_finished``, where it is only logged.
+order of their names there; ``hookimpl(tryfirst=True)`` or ``trylast=True`` changes that. An exception in a hook stops
+the run and names plugin and hook, except in ``xai_run_failed`` and ``xai_run_finished``, where it is only logged.
 """
 
 from __future__ import annotations

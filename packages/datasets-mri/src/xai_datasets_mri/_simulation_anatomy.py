@@ -164,7 +164,7 @@ def load_anatomy(spacing: int) -> Anatomy:
             load_mni152_brain_mask(resolution=1),
         )
     )
-    volumes = (t1 + (1.0 - mask) * FLUID, grey * mask, white * mask, mask)
+    volumes = (t1 + (1.0 - mask) * FLUID, grey, white, mask)
     t1, grey, white, mask = (_blocks(volume, spacing) for volume in volumes)
     origin = image.affine[:3, 3] - _MARGIN + (spacing - 1) / 2
     fluid = np.clip(mask - grey - white, 0.0, 1.0)

@@ -28,7 +28,7 @@ _CORNER = np.array([-88.0, -124.0, -86.0])
 _EXTENT = np.array([176.0, 216.0, 188.0])
 
 _SHRINKAGE = 0.35  # of each axis of a structure at severity 1
-_VISIBLE = 0.05  # of the intensity of white matter: about the noise of one voxel
+_VISIBLE = 0.05  # of the intensity of white matter: about twice the noise of one voxel
 
 # Contrast (exponent), gain, noise (fraction of white matter), bias field (x, y, z, xx, yy, zz, xy, yz, zx).
 _SCANNERS = {
@@ -98,11 +98,14 @@ class Tissue:
 
 
 def image_grid(resolution: float) -> Grid:
-    """Return the grid of an image with voxels of ``resolution`` mm."""
-    nx, ny, nz = (ceil(extent / resolution) for extent in _EXTENT)
-    centre = _CORNER + _EXTENT / 2
-    origin = centre - resolution * (np.array([nx, ny, nz]) - 1) / 2
-    return Grid(origin, resolution, (nx, ny, nz))
+    """Return the grid of an image with voxels of ``resolution`` mm, their centres at multiples of it.
+
+    The transform ``mni-grid`` has its centres there too, and then takes the voxels as they are.
+    """
+    first = np.floor(_CORNER / resolution + 0.5)
+    last = np.ceil((_CORNER + _EXTENT) / resolution - 0.5)
+    nx, ny, nz = (int(n) for n in last - first + 1)
+    return Grid(first * resolution, resolution, (nx, ny, nz))
 
 
 def tissue(person: Person, grid: Grid) -> Tissue:

@@ -65,7 +65,7 @@ class Person:
         ventricle_widening: mm^2, factor of ``Anatomy.pull`` of the ventricles.
         sulcus_widening: mm^2, factor of ``Anatomy.pull`` of other fluid.
         bias: Coefficients [9] of the person's part of the bias field.
-        noise_seed: Generator of the scan's noise.
+        noise: Generator of the scan's noise; one scan uses it up.
     """
 
     identifier: str

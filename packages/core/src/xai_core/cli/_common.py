@@ -47,6 +47,7 @@ def log_to_stderr() -> None:
     if not log.handlers:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.addFilter(lambda record: record.levelno < logging.ERROR)  # main prints what ended the run
         log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False

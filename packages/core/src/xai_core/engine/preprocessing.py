@@ -64,10 +64,16 @@ class Preprocessing:
         return any(hasattr(transform, "fit") for transform in self.transforms)
 
     def fit(self, subjects: Sequence[tio.Subject]) -> None:
-        """Fit every transform that learns, in order, to the training part as the ones before it leave it."""
-        for position, transform in enumerate(self.transforms):
+        """Fit every transform that learns, in order, to the training part as the ones before it leave it.
+
+        Raises:
+            InputError: A transform before it fails on a scan.
+            PluginError: What one learnt could not be saved with the fold.
+        """
+        for position, (name, transform) in enumerate(zip(self.names, self.transforms, strict=True)):
             if hasattr(transform, "fit"):
                 transform.fit(_Prepared(self, subjects, position))
+                _check_state(name, transform)
 
     def prepare(self, subject: tio.Subject, until: int | None = None) -> tio.Subject:
         """Apply the deterministic transforms and leave the random ones out.
@@ -76,9 +82,12 @@ class Preprocessing:
             InputError: A transform fails on this scan, or leaves NaN behind.
             PluginError: It returns something else than a scan.
         """
-        for name, transform in zip(self.names[:until], self.transforms[:until], strict=True):
-            if not is_random(transform):
-                subject = _applied(name, transform, subject)
+        # Every TorchIO transform draws a number, even one that is always applied: without this, augmentation would
+        # depend on which scans happen to be in the cache.
+        with torch.random.fork_rng(devices=[]):
+            for name, transform in zip(self.names[:until], self.transforms[:until], strict=True):
+                if not is_random(transform):
+                    subject = _applied(name, transform, subject)
         return subject
 
     def augment(self, subject: tio.Subject, start: int) -> tio.Subject:
@@ -108,14 +117,7 @@ class Preprocessing:
         return self._cache[key]
 
     def save(self, path: Path) -> None:
-        """Save what the transforms learnt, loadable with ``weights_only=True``.
-
-        Raises:
-            PluginError: A transform's state holds objects of its own.
-        """
-        for name, transform in zip(self.names, self.transforms, strict=True):
-            if hasattr(transform, "fit"):
-                _check_state(name, transform)
+        """Save what the transforms learnt, loadable with ``weights_only=True``."""
         state = {str(i): t.state_dict() for i, t in enumerate(self.transforms) if hasattr(t, "fit")}
         torch.save(state, path)
 
@@ -133,9 +135,10 @@ def _check_state(name: str, transform: Any) -> None:
         stream.seek(0)
         torch.load(stream, weights_only=True)
     except Exception as error:
+        cause = f"{type(error).__name__}: {' '.join(str(error).split())[:150]}"
         raise PluginError(
-            f"What the transform {name} learnt cannot be saved and loaded: {type(error).__name__}: "
-            f"{str(error).strip().splitlines()[0]} Its state_dict() must hold tensors, numbers, texts, lists and mappings."
+            f"What the transform {name} learnt cannot be saved and loaded ({cause}). Its state_dict() must hold "
+            "tensors, numbers, texts, lists and mappings only."
         ) from error
 
 

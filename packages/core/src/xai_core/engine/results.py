@@ -23,6 +23,7 @@ _TEXT_COLUMNS = {
     "site": str,
     "image": str,
     "ground_truth": str,
+    "explainer": str,
 }
 
 
@@ -114,19 +115,27 @@ class RunResults:
         """One row of scalars for each epoch of a fold."""
         import pandas as pd
 
-        return pd.read_csv(self.folder / f"fold-{fold}" / "history.csv")
+        return pd.read_csv(self._existing(f"fold-{fold}/history.csv"))
 
     def evaluation(self, evaluator: str) -> pd.DataFrame:
         """One row for each map that an evaluator scored: scan_id, explainer and the scores."""
         return self._table(f"evaluation/{evaluator}.tsv")
 
     def maps(self, explainer: str | None = None) -> list[MapRecord]:
-        """Relevance maps by scan and explainer; only those of ``explainer`` where it is given."""
+        """Relevance maps by scan and explainer; only those of ``explainer`` where it is given.
+
+        A map that an earlier state of the study left behind (whose person left, or trains now) is not among them.
+        """
         rows = self.subjects().set_index("scan_id", drop=False)
+        splits = self.splits()
+        tested = splits[splits["part"] == "test"]
+        explained = set(zip(tested["fold"], tested["subject_id"], strict=True))
         found = []
         for sidecar_path in sorted((self.folder / "derivatives").glob("sub-*/**/*_relevance.json")):
             sidecar = json.loads(sidecar_path.read_text(encoding="utf-8"))
-            if explainer is not None and sidecar["explainer_id"] != explainer:
+            wanted = explainer is None or sidecar["explainer_id"] == explainer
+            current = sidecar["scan_id"] in rows.index and (sidecar["fold"], sidecar["subject_id"]) in explained
+            if not (wanted and current):
                 continue
             row = rows.loc[sidecar["scan_id"]]
             found.append(
@@ -148,9 +157,11 @@ class RunResults:
     def _table(self, name: str) -> pd.DataFrame:
         import pandas as pd
 
-        return pd.read_csv(
-            self._existing(name), sep="\t", dtype=_TEXT_COLUMNS, na_values=["n/a"], keep_default_na=False
-        )
+        path, text = self._existing(name), dict(_TEXT_COLUMNS)
+        if (self.folder / "run.json").is_file() and self.classes is not None:
+            # Classes may be called 0 and 1, or True and False.
+            text |= {"target": str, "prediction": str}
+        return pd.read_csv(path, sep="\t", dtype=text, na_values=["n/a"], keep_default_na=False)
 
     def _existing(self, name: str) -> Path:
         path = self.folder / name

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from .. import registry
 from ..errors import ConfigError
 from ..interfaces import Component
-from ..schemas import problems_of, schema_error
+from ..schemas import problems_of
 
 __all__ = ["ComponentConformance"]
 
@@ -47,10 +47,10 @@ class ComponentConformance:
         return registry.get(self.kind, self.name)
 
     def test_resolves_through_its_entry_point(self) -> None:
-        """An installed package announces it."""
+        """An installed package announces it, and it can be imported."""
         info = registry.info(self.kind, self.name)
         assert info.package != "(this process)", f"{self.name} is registered in this process, not by an entry point"
-        assert isinstance(self.component(), type), f"{info.target} is not a class"
+        self.component()
 
     def test_leaves_torch_out(self) -> None:
         """Finding it and reading its schema is light."""
@@ -63,11 +63,10 @@ class ComponentConformance:
         summary = (self.component().__doc__ or "").strip().partition("\n")[0]
         assert summary, f"{self.component().__name__} has no docstring"
 
-    def test_schema_is_valid(self) -> None:
-        """It is JSON Schema 2020-12, and every parameter says what it is."""
-        schema = self.component().config_schema
-        assert schema_error(schema) is None, schema_error(schema)
-        silent = [name for name, prop in schema.get("properties", {}).items() if not prop.get("description")]
+    def test_parameters_are_described(self) -> None:
+        """Every parameter says what it is. (That the schema is JSON Schema 2020-12 is seen to at each import.)"""
+        properties = self.component().config_schema.get("properties", {})
+        silent = [name for name, prop in properties.items() if not prop.get("description")]
         assert not silent, f"parameters without a description: {silent}"
 
     def test_schema_and_constructor_agree(self) -> None:

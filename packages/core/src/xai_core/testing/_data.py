@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -15,6 +16,7 @@ from ..engine.preprocessing import is_random
 from ..engine.scans import image_of
 from ..engine.seeding import seeded
 from ..engine.spatial import check_geometry
+from ..engine.study import scan_name
 from ..errors import InputError
 from ..types import Fold
 from ._base import ComponentConformance
@@ -47,16 +49,29 @@ class DatasetConformance(ComponentConformance):
         return found
 
     def test_subjects_are_complete(self, tmp_path: Path) -> None:
-        """Each has an image with an affine, a target and an id."""
-        for subject in self.subjects(tmp_path):
+        """Each has an image with an affine, an id and a target: a text for everybody, or a finite number."""
+        subjects = self.subjects(tmp_path)
+        for subject in subjects:
             assert isinstance(subject, tio.Subject), f"a {type(subject).__name__}, not a torchio.Subject"
+            lacking = {"image", "target", "subject_id"} - set(subject)
+            assert not lacking, f"a subject has no {sorted(lacking)}"
             image = subject["image"]
             assert isinstance(image, tio.ScalarImage), f"image is a {type(image).__name__}"
-            affine = np.asarray(image.affine)
-            assert affine.shape == (4, 4), f"the affine is {affine.shape}"
-            assert abs(np.linalg.det(affine)) > 0, "the affine is singular"
+            assert abs(np.linalg.det(np.asarray(image.affine))) > 0, f"the affine is singular: {image.affine}"
             assert isinstance(subject["subject_id"], str), "subject_id is no text"
-            assert isinstance(subject["target"], str | int | float), f"target is {subject['target']!r}"
+        targets: list[Any] = [subject["target"] for subject in subjects]
+        texts = all(isinstance(target, str) for target in targets)
+        numbers = all(type(target) in (int, float, np.float64) and np.isfinite(target) for target in targets)
+        assert texts or numbers, f"targets are neither all texts nor all finite numbers: {targets[:5]}"
+
+    def test_ground_truth_is_on_the_grid_of_its_image(self, tmp_path: Path) -> None:
+        """A mask of the truth, where there is one, is a LabelMap that overlays its image."""
+        for subject in self.subjects(tmp_path):
+            image, mask = image_of(subject), subject.get("ground_truth")
+            if mask is not None:
+                assert isinstance(mask, tio.LabelMap), f"ground_truth is a {type(mask).__name__}"
+                assert mask.spatial_shape == image.spatial_shape, f"{mask.spatial_shape} for {image.spatial_shape}"
+                assert np.allclose(mask.affine, image.affine, atol=1e-3), "mask and image have different affines"
 
     def test_images_are_read_lazily(self, tmp_path: Path) -> None:
         """Listing a study of ten thousand people must not read their scans."""
@@ -67,9 +82,10 @@ class DatasetConformance(ComponentConformance):
         assert not loaded, f"images are in memory already: {loaded[:3]}"
 
     def test_ids_are_unique(self, tmp_path: Path) -> None:
-        """Person and session name a scan."""
-        ids = [(s["subject_id"], s.get("session_id")) for s in self.subjects(tmp_path)]
-        assert len(set(ids)) == len(ids), "a person is there twice in one session"
+        """Person and session name a scan, also with letters and digits only, as in the names of files."""
+        names = [scan_name(subject) for subject in self.subjects(tmp_path)]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        assert not twice, f"there more than once: {twice[:3]}"
 
     def test_twice_the_same(self, tmp_path: Path) -> None:
         """The order and the targets do not change between two readings."""
@@ -110,6 +126,16 @@ class TransformConformance(ComponentConformance):
             target="a",
         )
 
+    def marked(self) -> tuple[tio.Subject, tio.Subject, np.ndarray[Any, Any]]:
+        """Return the scan with a dark and with a bright spot, and the spot's place in the world (mm)."""
+        dark, bright = self.subject(), self.subject()
+        image = image_of(dark)
+        centre = [int(0.64 * n) if axis != 1 else int(0.35 * n) for axis, n in enumerate(image.spatial_shape)]
+        spot = (slice(None), *(slice(i - 1, i + 2) for i in centre))
+        image.data[spot] = 0.1
+        image_of(bright).data[spot] = 0.95
+        return dark, bright, np.asarray(image.affine) @ [*centre, 1]
+
     def built(self) -> tio.Transform:
         """Return the ``torchio.Transform``, fitted where it learns."""
         transform = self.create().build()
@@ -133,7 +159,10 @@ class TransformConformance(ComponentConformance):
         subject = self.subject()
         with seeded(0):
             self.built()(subject)
-        assert torch.equal(image_of(subject).data, image_of(self.subject()).data), "the scan was changed in place"
+        for name in ("image", "ground_truth"):
+            after, before = cast(tio.Image, subject[name]), cast(tio.Image, self.subject()[name])
+            assert torch.equal(after.data, before.data), f"the voxels of {name} were changed in place"
+            assert np.array_equal(after.affine, before.affine), f"the affine of {name} was changed in place"
 
     def test_same_seed_same_result(self) -> None:
         """Random transforms follow torch's seed."""
@@ -146,8 +175,44 @@ class TransformConformance(ComponentConformance):
     def test_affine_tells_the_geometry(self) -> None:
         """Voxels move only together with the affine, or a relevance map would lie beside its scan."""
         transform = self.built()
-        if not is_random(transform):
+        if is_random(transform):
+            return
+        try:
             check_geometry(self.subject(), transform)
+        except InputError as error:
+            raise AssertionError(str(error)) from error
+
+    def test_image_follows_its_affine(self) -> None:
+        """A spot of the image stays where it is in the world, and its mask is not needed for that."""
+        transform = self.built()
+        if is_random(transform):
+            return
+        dark, bright, place = self.marked()
+        image = image_of(transform(bright))
+        change = (image.data.double() - image_of(transform(dark)).data.double()).abs().sum(0)
+        if float(change.max()) > 0:  # it may have been cropped or clipped
+            index = np.unravel_index(int(change.argmax()), tuple(change.shape))
+            distance = float(np.linalg.norm((np.asarray(image.affine) @ [*index, 1] - place)[:3]))
+            reach = 2 * float(max(*image.spacing, *image_of(dark).spacing))
+            assert distance <= reach, f"a spot of the image went {distance:.0f} mm away"
+        bright.remove_image("ground_truth")
+        assert torch.equal(image_of(transform(bright)).data, image.data), "the image depends on its mask"
+
+    def test_what_was_learnt_is_restored(self) -> None:
+        """What ``fit`` learnt is saved, loads with ``weights_only=True``, and gives the same result."""
+        transform: Any = self.built()
+        if not hasattr(transform, "fit"):
+            return
+        stream = io.BytesIO()
+        torch.save(transform.state_dict(), stream)
+        stream.seek(0)
+        other: Any = self.create().build()
+        other.load_state_dict(torch.load(stream, weights_only=True))
+        with seeded(3):
+            expected = image_of(transform(self.subject())).data
+        with seeded(3):
+            found = image_of(other(self.subject())).data
+        assert torch.equal(expected, found), "the restored transform gives another result"
 
 
 class SplitterConformance(ComponentConformance):
@@ -199,6 +264,5 @@ class SplitterConformance(ComponentConformance):
 
     def test_same_seed_same_folds(self) -> None:
         """The folds follow from table and seed."""
-        assert [tuple(f.test) for f in self.folds(1)] == [tuple(f.test) for f in self.folds(1)], (
-            "one seed gave two divisions"
-        )
+        first, second = ([(*f.train, "|", *f.val, "|", *f.test) for f in self.folds(1)] for _ in range(2))
+        assert first == second, "one seed gave two divisions"

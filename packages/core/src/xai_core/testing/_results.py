@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from concurrent.futures import Executor as FuturesExecutor
+from contextlib import chdir, contextmanager
 from operator import add, truediv
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import torch
 from ..engine.results import RunResults
 from ..types import Attribution
 from ._base import ComponentConformance
-from ._networks import TinyConvNet, volumes
+from ._networks import TinyConvNet, model_state, volumes
 
 __all__ = ["AnalysisConformance", "EvaluatorConformance", "ExecutorConformance", "ReportConformance", "example_run"]
 
@@ -52,7 +54,8 @@ def example_run(folder: Path) -> RunResults:
     predictions.append(
         "fold\tscan_id\tsubject_id\tsession_id\tsite\ttarget\tprediction\tprobability_CN\tprobability_AD"
     )
-    for number, person in enumerate(("01", "02", "<b>3</b>", "04")):
+    people = ("01", "02", "<b>3</b>", "04")
+    for number, person in enumerate(people):
         scan = f"sub-{''.join(c for c in person if c.isalnum())}"
         target, probability = ("CN", "AD")[number % 2], 0.2 + 0.2 * number
         image = folder.parent / "scans" / f"{scan}.nii.gz"
@@ -74,7 +77,8 @@ def example_run(folder: Path) -> RunResults:
         path.with_suffix("").with_suffix(".json").write_text(json.dumps(sidecar), encoding="utf-8")
     (folder / "subjects.tsv").write_text("\n".join(subjects) + "\n", encoding="utf-8")
     (folder / "predictions.tsv").write_text("\n".join(predictions) + "\n", encoding="utf-8")
-    (folder / "splits.tsv").write_text("fold\tpart\tsubject_id\n0\ttest\t01\n0\ttrain\t02\n", encoding="utf-8")
+    splits = "".join(f"0\ttest\t{person}\n" for person in people)
+    (folder / "splits.tsv").write_text(f"fold\tpart\tsubject_id\n{splits}", encoding="utf-8")
     scores = {"auc": {"value": 0.75, "low": 0.4, "high": 1.0}, "confusion_matrix": [[1, 1], [1, 1]], "n": 4}
     (folder / "metrics.json").write_text(json.dumps({"test": scores, "folds": [scores]}), encoding="utf-8")
     info = {"task": "classification", "classes": ["CN", "AD"], "versions": {}, "components": {}, "device": "cpu"}
@@ -97,6 +101,7 @@ class EvaluatorConformance(ComponentConformance):
     def test_one_row_of_scores_for_each_volume(self) -> None:
         """Scores are finite numbers or None, with the same names for everybody, with and without a truth."""
         model, batch = TinyConvNet(), volumes()
+        before = model_state(model)
         relevance = volumes(seed=9) - 0.5
         attribution = Attribution(relevance, model(batch)[:, 0].detach(), torch.tensor([0, 0]))
         truth = volumes(seed=5) > 0.8
@@ -106,10 +111,12 @@ class EvaluatorConformance(ComponentConformance):
             assert len(rows) == 2, f"{len(rows)} rows for 2 volumes"
             for row in rows:
                 names.add(tuple(row))
-                wrong = {k: v for k, v in row.items() if v is not None and not math.isfinite(v)}
-                assert not wrong, f"scores that are not finite: {wrong}"
+                wrong = {k: v for k, v in row.items() if v is not None and not _is_score(v)}
+                assert not wrong, f"scores that are not finite numbers: {wrong}"
         assert len(names) == 1, f"rows have different scores: {sorted(names)}"
         assert torch.equal(relevance, volumes(seed=9) - 0.5), "the relevance was changed"
+        assert torch.equal(batch, volumes()), "the volumes were changed"
+        assert model_state(model) == before, "the model was changed"
 
 
 class AnalysisConformance(ComponentConformance):
@@ -120,11 +127,9 @@ class AnalysisConformance(ComponentConformance):
     def test_writes_into_its_folder_only(self, tmp_path: Path) -> None:
         """Something is written, into the folder given, and the run is left as it was."""
         run, output = example_run(tmp_path / "run"), tmp_path / "output"
-        output.mkdir()
-        before = _files(run.folder)
-        self.create().analyse(run, output)
+        with _only(output, tmp_path):
+            self.create().analyse(run, output)
         assert any(path.is_file() for path in output.rglob("*")), "nothing was written"
-        assert _files(run.folder) == before, "the run folder was changed"
 
 
 class ReportConformance(ComponentConformance):
@@ -135,12 +140,11 @@ class ReportConformance(ComponentConformance):
     def test_writes_a_page(self, tmp_path: Path) -> None:
         """The page is in the folder given, is not empty, and the run is left as it was."""
         run, output = example_run(tmp_path / "run"), tmp_path / "output"
-        output.mkdir()
-        before = _files(run.folder)
-        page = self.create().write(run, output)
+        with _only(output, tmp_path):
+            page = self.create().write(run, output)
         assert page.is_relative_to(output), f"{page} is not in the folder given"
+        assert page.is_file(), f"{page} was not written"
         assert page.stat().st_size > 0, "the page is empty"
-        assert _files(run.folder) == before, "the run folder was changed"
         if page.suffix == ".html":
             assert "<b>3</b>" not in page.read_text(encoding="utf-8"), "an id was not escaped"
 
@@ -163,11 +167,29 @@ class ExecutorConformance(ComponentConformance):
 
     def test_returns_results_and_exceptions(self) -> None:
         """Results come back in the order of submission; an exception comes back as itself."""
-        with self.create().build() as executor:
-            assert isinstance(executor, FuturesExecutor), f"build returned {type(executor).__name__}"
+        built = self.create().build()
+        assert isinstance(built, FuturesExecutor), f"build returned {type(built).__name__}"
+        with built as executor:
             assert [executor.submit(add, n, n).result() for n in range(5)] == [0, 2, 4, 6, 8]
             error = executor.submit(truediv, 1, 0).exception()
             assert isinstance(error, ZeroDivisionError), f"the exception came back as {error!r}"
+
+
+def _is_score(value: object) -> bool:
+    return isinstance(value, int | float | np.floating | np.integer) and math.isfinite(value)
+
+
+@contextmanager
+def _only(output: Path, surroundings: Path) -> Iterator[None]:
+    """Make ``output``, and assert that nothing else below ``surroundings`` (the working folder meanwhile) changes."""
+    output.mkdir()
+    before = _files(surroundings)
+    with chdir(surroundings):
+        yield
+    inside = f"{output.relative_to(surroundings)}/"
+    after = {name: content for name, content in _files(surroundings).items() if not name.startswith(inside)}
+    changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    assert not changed, f"changed outside of the folder given: {changed[:3]}"
 
 
 def _files(folder: Path) -> dict[str, bytes]:

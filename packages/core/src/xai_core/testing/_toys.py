@@ -7,7 +7,7 @@ from concurrent.futures import Executor as FuturesExecutor
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import nibabel as nib
 import numpy as np
@@ -66,7 +66,7 @@ def _schema(**properties: Any) -> Mapping[str, Any]:
 class ToyDataset(Dataset):
     """The NIfTI files of a folder; the first letter of the name is the class."""
 
-    config_schema = {
+    config_schema: ClassVar[Mapping[str, Any]] = {
         **_schema(folder={"type": "string", "format": "path", "description": "Folder of the scans."}),
         "required": ["folder"],
     }
@@ -146,7 +146,7 @@ class ToyTrainer(Trainer):
                 else nn.functional.mse_loss(output[:, 0], targets)
             )
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimiser.step()
             history.append({"epoch": epoch, "train_loss": float(loss.detach())})
             if not context.on_epoch(epoch, history[-1]):
