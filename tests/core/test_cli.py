@@ -381,7 +381,7 @@ def test_run_prints_metrics_and_where_they_are(xai: Xai, finished: Path, monkeyp
     assert code == 0
     assert found["folder"] == str(finished / "results" / "toy")
     assert found["reports"] == [str(finished / "results" / "toy" / "report" / "index.txt")]
-    assert found["metrics"] == json.loads((finished / "results/toy/metrics.json").read_text())["test"]
+    assert found["metrics"] == json.loads((finished / "results/toy/metrics.json").read_text(encoding="utf-8"))["test"]
 
 
 def test_train_stops_before_the_maps(xai: Xai, finished: Path, tmp_path: Path) -> None:
@@ -418,9 +418,10 @@ def test_explain_a_scan(xai: Xai, finished: Path, tmp_path: Path) -> None:
     code, out, err = xai("explain", run, "--image", scan, "--target", "b", "--output", tmp_path / "maps", "--json")
     assert code == 0, err
     found = json.loads(out)
-    assert found["files"] == [str(tmp_path / "maps" / "b1_desc-toy_relevance.nii.gz")]
+    names = ("b1_desc-toy_relevance.json", "b1_desc-toy_relevance.nii.gz")
+    assert found["files"] == [str(tmp_path / "maps" / name) for name in names]
     assert found["maps"]["toy"]["target_name"] == "b"
-    assert nib.load(found["files"][0]).shape == nib.load(scan).shape
+    assert nib.load(found["files"][1]).shape == nib.load(scan).shape
     code, out, _ = xai("explain", run, "--image", scan, "--output", tmp_path / "maps")
     assert code == 0
     assert out.splitlines()[-1].endswith("maps/b1_desc-toy_relevance.nii.gz")
@@ -442,7 +443,7 @@ def test_report_again(xai: Xai, finished: Path) -> None:
     page.unlink()
     code, out, err = xai("report", finished / "results" / "toy")
     assert (code, out) == (0, f"{short(page)}\n"), err
-    assert page.read_text() == "8 maps\n"
+    assert page.read_text(encoding="utf-8") == "8 maps\n"
 
 
 @pytest.mark.parametrize("command", [["predict", "--image", "x.nii"], ["explain"], ["report"]])

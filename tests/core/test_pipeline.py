@@ -19,9 +19,16 @@ import torch
 from xai_core import InputError, Pipeline, PluginError, hookimpl, registry
 from xai_core.engine.hooks import Hooks
 from xai_core.engine.results import RunResults
-from xai_core.testing._toys import TOY_PIPELINE, ToyDataset, ToyExplainer, ToyTrainer, register_toys, write_toy_study
+from xai_core.testing._toys import (
+    TOY_PIPELINE,
+    ToyDataset,
+    ToyExplainer,
+    ToyTrainer,
+    register_toys,
+    write_toy_study,
+)
 
-# What a repeated run must reproduce to the bit; log.txt and the memory of file times are about the run, not its results.
+# What a repeated run must reproduce to the bit; log.txt and the memory of file times are about the run itself.
 NOT_RESULTS = {"log.txt", "lock", "scans.json"}
 
 
@@ -86,7 +93,7 @@ def test_python_api_gives_the_runs_own_numbers(study: Path) -> None:
     assert other.sidecar["target_name"] == "b"
     with pytest.raises(InputError, match=r"no output 'c'.*a, b"):
         pipeline.explain(study / "study" / "a0.nii.gz", target="c")
-    with pytest.raises(InputError, match="no explainer 'tox'. Did you mean 'toy'"):
+    with pytest.raises(InputError, match=r"no explainer 'tox'. Did you mean 'toy'"):
         pipeline.explain(study / "study" / "a0.nii.gz", ["tox"])
     with pytest.raises(InputError, match="no trained fold 7"):
         pipeline.fold(7)
@@ -192,7 +199,7 @@ def test_a_killed_run_ends_with_the_same_bytes(study: Path, publications: int) -
     assert subprocess.run(command, check=False, capture_output=True).returncode == 137
     folder = study / "results" / "toy"
     for sidecar in folder.glob("derivatives/sub-*/anat/*.json"):
-        json.loads(sidecar.read_text())
+        json.loads(sidecar.read_text(encoding="utf-8"))
     run(study)
     assert bytes_of(folder) == expected
     assert not list((folder / ".xai").glob("tmp/*"))
@@ -296,7 +303,7 @@ def test_hooks_are_called_in_the_order_of_the_run(study: Path, monkeypatch: pyte
     assert "epoch_finished 0 1" not in recorder.calls, "False did not stop the training"
     assert "training_finished 1 1" in recorder.calls
     assert recorder.calls.count("explanation_computed (1, 1)") == 8
-    assert (results.folder / "fold-0" / "note.txt").read_text() == "kept"
+    assert (results.folder / "fold-0" / "note.txt").read_text(encoding="utf-8") == "kept"
 
 
 def test_a_failing_hook_names_itself_and_stops_the_run(study: Path) -> None:
@@ -319,7 +326,7 @@ def test_hooks_after_the_end_are_guarded(study: Path) -> None:
             raise KeyError("oops")
 
     results = hooked(study, Bad()).run()
-    assert "xai_run_finished" in (results.folder / "log.txt").read_text()
+    assert "xai_run_finished" in (results.folder / "log.txt").read_text(encoding="utf-8")
 
 
 def test_nothing_is_trained_where_a_scan_is_unusable(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -147,6 +147,14 @@ def test_ids_stay_texts(run: RunResults) -> None:
     assert run.splits()["subject_id"].tolist()[0] == "007"
 
 
+def test_names_of_explainers_stay_texts(run: RunResults) -> None:
+    (run.folder / "evaluation").mkdir()
+    (run.folder / "evaluation" / "truth.tsv").write_text("scan_id\texplainer\tmass\nsub-01\t01\t0.5\nsub-02\t01\tn/a\n")
+    scores = run.evaluation("truth")
+    assert scores["explainer"].tolist() == ["01", "01"]
+    assert scores["mass"].isna().tolist() == [False, True]
+
+
 @pytest.mark.parametrize("names", [("0", "1"), ("00", "01"), ("False", "True"), ("1.0", "2.0")])
 def test_names_of_classes_stay_texts(run: RunResults, names: tuple[str, str]) -> None:
     for file in ("subjects.tsv", "predictions.tsv"):
@@ -209,8 +217,8 @@ def test_two_sessions_and_their_maps(run: RunResults) -> None:
     for path in sorted(new.iterdir()):
         path.rename(new / path.name.replace("sub-02", "sub-02_ses-1"))
     sidecar = new / "sub-02_ses-1_desc-lrp_relevance.json"
-    sidecar.write_text(json.dumps({**json.loads(sidecar.read_text()), "scan_id": "sub-02_ses-1"}))
-    text = (run.folder / "subjects.tsv").read_text()
+    sidecar.write_text(json.dumps({**json.loads(sidecar.read_text(encoding="utf-8")), "scan_id": "sub-02_ses-1"}))
+    text = (run.folder / "subjects.tsv").read_text(encoding="utf-8")
     line = next(row for row in text.splitlines() if row.startswith("sub-02"))
     (run.folder / "subjects.tsv").write_text(text + line.replace("sub-02\t02\tn/a", "sub-02_ses-1\t02\t1") + "\n")
     records = [record for record in run.maps() if record.subject_id == "02"]

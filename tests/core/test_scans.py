@@ -341,7 +341,7 @@ def test_broken_memory_is_made_anew(tmp_path: Path, text: str) -> None:
     (tmp_path / ".xai" / "scans.json").write_text(text)
     (found,) = checks(tmp_path).hashes([subject(path)], ["p"])
     assert len(found) == 64
-    assert str(path) in json.loads((tmp_path / ".xai" / "scans.json").read_text())
+    assert str(path) in json.loads((tmp_path / ".xai" / "scans.json").read_text(encoding="utf-8"))
 
 
 def test_several_files_of_one_image(tmp_path: Path) -> None:

@@ -248,7 +248,7 @@ def test_geometry_that_the_affine_does_not_tell_is_refused(grid: str, steps: str
 
 
 def test_message_tells_how_far() -> None:
-    with pytest.raises(InputError, match="by up to (9|10|11) mm"):
+    with pytest.raises(InputError, match=r"by up to (9|10|11) mm"):
         check_geometry(scan_of(affine_of("RAS", (1, 1, 1))), shift(10, 0, 0))
 
 

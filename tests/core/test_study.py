@@ -81,19 +81,36 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
 
 def test_a_good_study(make: Make) -> None:
     study = make(PEOPLE)
-    assert (study.task, study.classes, study.outputs) == ("classification", ("AD", "CN"), 2)
+    assert (study.task, study.classes, study.outputs) == ("classification", ("CN", "AD"), 2)
     assert study.names == [f"sub-p{i}" for i in range(6)]
     assert study.folds == (FOLD,)
     assert study.part(["p4", "p1"]) == [1, 4]
-    assert [study.target_value(i) for i in range(3)] == [1, 0, 1]
+    assert [study.target_value(i) for i in range(3)] == [0, 1, 0]
     assert len(set(study.hashes.values())) == 6
     assert list(study.hashes) == study.names
 
 
 def test_class_order_decides_the_index(make: Make) -> None:
-    study = make(PEOPLE, order=["CN", "AD"])
-    assert study.classes == ("CN", "AD")
-    assert [study.target_value(i) for i in range(2)] == [0, 1]
+    study = make(PEOPLE, order=["AD", "CN"])
+    assert study.classes == ("AD", "CN")
+    assert [study.target_value(i) for i in range(2)] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("AD", "CN"), ("CN", "AD")),
+        (("MCI", "AD", "hc"), ("hc", "AD", "MCI")),
+        (("depression", "Control"), ("Control", "depression")),
+        (("1", "0"), ("0", "1")),
+        (("b", "a"), ("a", "b")),
+    ],
+)
+def test_controls_come_first_unless_an_order_is_given(
+    make: Make, names: Sequence[str], expected: Sequence[str]
+) -> None:
+    """The last class is the positive one."""
+    assert make([subject(name, name) for name in names]).classes == expected
 
 
 @pytest.mark.parametrize("targets", [(1, 2.5, 3), (0, 1, 1), (np.float64(1), np.float64(2), np.float64(3))])

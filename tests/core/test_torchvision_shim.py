@@ -29,7 +29,7 @@ def fake(folder: Path, source: str) -> Path:
     package.mkdir()
     count = "import sys\nsys.imports = getattr(sys, 'imports', 0) + 1\n"
     (package / "__init__.py").write_text(count + source)
-    (package / "_part.py").write_text("")
+    (package / "_part.py").write_text("import sys\nsys.parts = getattr(sys, 'parts', 0) + 1\n")
     return folder
 
 
@@ -68,8 +68,11 @@ def _nms(dets, scores, iou_threshold):
     return dets
 """
     assert "operator torchvision::nms does not exist" in run("import torchvision", fake(tmp_path, source)).stderr
-    code = CALL + "import torch, torchvision; print(len(shim._declared), sys.imports, torch.ops.torchvision.nms)"
-    assert printed(code, tmp_path) == ["1", "2", "torchvision.nms"]
+    code = (
+        CALL
+        + "import torch, torchvision; print(len(shim._declared), sys.imports, sys.parts, torch.ops.torchvision.nms)"
+    )
+    assert printed(code, tmp_path) == ["1", "2", "2", "torchvision.nms"], "all of the first import is forgotten"
 
 
 @pytest.mark.parametrize(
@@ -82,7 +85,9 @@ def _nms(dets, scores, iou_threshold):
     ],
 )
 def test_other_failures_pass_through(tmp_path: Path, source: str) -> None:
-    done = run(CALL, fake(tmp_path, source))
+    watch = "import atexit, sys; atexit.register(lambda: print(sys.imports, 'torch' in sys.modules))\n"
+    done = run(watch + CALL, fake(tmp_path, source))
+    assert done.stdout.split() == ["1", "False"], "something was declared or tried again"
     assert done.returncode == 1
     message = source.partition("('")[2].removesuffix("')")
     assert done.stderr.strip().splitlines()[-1].endswith(message)

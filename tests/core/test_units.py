@@ -69,7 +69,7 @@ def test_another_target_moves_the_unit(tmp_path: Path) -> None:
     publish(tmp_path, "k1", OLD, target="fold-0")
     publish(tmp_path, "k2", OLD, target=".")
     assert published(tmp_path) == {}
-    assert {name: (tmp_path / name).read_text() for name in OLD} == OLD
+    assert {name: (tmp_path / name).read_text(encoding="utf-8") for name in OLD} == OLD
     assert done(tmp_path, "k2")
 
 
@@ -271,7 +271,7 @@ def test_full_disk_is_one_clear_error(tmp_path: Path) -> None:
 
 def test_error_of_another_place_passes_through(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), Units(tmp_path).make("u", "k", "t"):
-        Path("/nowhere/at/all").read_text()
+        Path("/nowhere/at/all").read_text(encoding="utf-8")
 
 
 # --- files and keys ---------------------------------------------------------------------------------------------------
@@ -296,7 +296,7 @@ def test_write_text_leaves_an_equal_file_alone(tmp_path: Path) -> None:
     write_text(path, "same")
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     write_text(path, "diff")
-    assert path.read_text() == "diff"
+    assert path.read_text(encoding="utf-8") == "diff"
 
 
 def test_write_text_killed_in_the_middle_keeps_the_old(tmp_path: Path) -> None:
@@ -304,7 +304,7 @@ def test_write_text_killed_in_the_middle_keeps_the_old(tmp_path: Path) -> None:
     for step in range(1, 10):
         write_text(path, "old")
         status = in_child(lambda step=step: (die_at(step), write_text(path, "new text")))  # type: ignore[misc,func-returns-value]
-        assert path.read_text() == ("new text" if status == 0 else "old")
+        assert path.read_text(encoding="utf-8") == ("new text" if status == 0 else "old")
         Units(tmp_path).clear_scratch()
         assert list(content(tmp_path)) == ["x"], "something half-written stayed"
         if status == 0:
@@ -349,5 +349,5 @@ def test_file_hash(tmp_path: Path) -> None:
 
 def test_marker_holds_key_and_sizes(tmp_path: Path) -> None:
     publish(tmp_path, "k", OLD)
-    marker = json.loads((tmp_path / ".xai" / "units" / "fold-0" / "training.json").read_text())
+    marker = json.loads((tmp_path / ".xai" / "units" / "fold-0" / "training.json").read_text(encoding="utf-8"))
     assert marker == {"key": "k", "files": {f"fold-0/{name}": 5 for name in OLD}}

@@ -83,15 +83,15 @@ def test_age_can_be_the_target(cohort: SimulatedAtrophy) -> None:
 def test_layout_is_bids(cohort: SimulatedAtrophy) -> None:
     root = cohort.cohort_folder
     truth = root / "derivatives" / "ground-truth"
-    assert json.loads((root / "dataset_description.json").read_text())["DatasetType"] == "raw"
-    description = json.loads((truth / "dataset_description.json").read_text())
+    assert json.loads((root / "dataset_description.json").read_text(encoding="utf-8"))["DatasetType"] == "raw"
+    description = json.loads((truth / "dataset_description.json").read_text(encoding="utf-8"))
     assert description["DatasetType"] == "derivative"
     assert description["GeneratedBy"][0]["Name"] == "simulated-atrophy"
-    header, *rows = (root / "participants.tsv").read_text().splitlines()
+    header, *rows = (root / "participants.tsv").read_text(encoding="utf-8").splitlines()
     assert header.split("\t") == ["participant_id", "age", "sex", "diagnosis", "site"]
     assert [row.split("\t")[0] for row in rows] == sorted(path.name for path in root.glob("sub-*"))
-    assert set(json.loads((root / "participants.json").read_text())) == set(header.split("\t")[1:])
-    assert (truth / "participants.tsv").read_text().startswith("participant_id\tseverity\nsub-001\t")
+    assert set(json.loads((root / "participants.json").read_text(encoding="utf-8"))) == set(header.split("\t")[1:])
+    assert (truth / "participants.tsv").read_text(encoding="utf-8").startswith("participant_id\tseverity\nsub-001\t")
     names = {str(path.relative_to(root)) for path in root.rglob("sub-002*") if path.is_file()}
     assert names == {
         "sub-002/anat/sub-002_T1w.nii.gz",

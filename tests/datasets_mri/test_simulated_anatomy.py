@@ -15,6 +15,7 @@ import pytest
 from scipy.interpolate import BSpline
 
 from xai_datasets_mri import _simulation_image
+from xai_datasets_mri._mni import mni_grid
 from xai_datasets_mri._simulation_anatomy import (
     AMYGDALA,
     DISEASED,
@@ -29,7 +30,6 @@ from xai_datasets_mri._simulation_anatomy import (
     load_anatomy,
     union,
 )  # fmt: skip
-from xai_datasets_mri._mni import mni_grid
 from xai_datasets_mri._simulation_image import (
     Grid,
     aged_points,

@@ -183,6 +183,20 @@ class TestAntialiasing:
         assert (moved != 0).mean() < 0.1
         assert moved.min() == 0
 
+    def test_a_grid_whole_voxels_away_is_a_crop(self) -> None:
+        """Rounding must leave no dust in the background: a mask of nonzero voxels would take it for brain."""
+        data = torch.zeros((1, 25, 24, 23))
+        data[:, 6:18, 6:18, 6:17] = torch.rand((1, 12, 12, 11), generator=torch.Generator().manual_seed(2)) + 1
+        affine = np.diag([4.0, 4.0, 4.0, 1.0])
+        affine[:3, 3] = (-48, -68, -52)
+        found = build("mni-grid", spacing=4)(tio.Subject(image=tio.ScalarImage(tensor=data, affine=affine)))["image"]
+        start = np.round((found.affine[:3, 3] - affine[:3, 3]) / 4).astype(int)
+        expected = torch.zeros_like(found.data)
+        inside = [slice(max(-s, 0), max(-s, 0) + n) for s, n in zip(start, data.shape[1:], strict=True)]
+        expected[(slice(None), *inside)] = data
+        torch.testing.assert_close(found.data, expected, rtol=1e-5, atol=0)
+        assert torch.equal(found.data == 0, expected == 0)
+
 
 class TestMni:
     def test_the_box_is_that_of_nilearns_brain(self) -> None:

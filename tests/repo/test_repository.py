@@ -23,7 +23,7 @@ FRAME = {"torch", "torchio", "nibabel", "zennit", "captum", "pluggy", "jsonschem
 
 
 def project(package: Path) -> dict[str, Any]:
-    found: dict[str, Any] = tomllib.loads((package / "pyproject.toml").read_text())["project"]
+    found: dict[str, Any] = tomllib.loads((package / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     return found
 
 
@@ -32,7 +32,7 @@ def import_name(package: Path) -> str:
 
 
 def blocks(path: Path, language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", path.read_text(), flags=re.DOTALL)
+    return re.findall(rf"```{language}\n(.*?)```", path.read_text(encoding="utf-8"), flags=re.DOTALL)
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
@@ -52,7 +52,7 @@ def test_all_versions_are_equal() -> None:
     versions = {package.name: project(package)["version"] for package in PACKAGES}
     assert len(set(versions.values())) == 1, versions
     for package in PACKAGES:
-        text = (package / "src" / import_name(package) / "__init__.py").read_text()
+        text = (package / "src" / import_name(package) / "__init__.py").read_text(encoding="utf-8")
         assert f'__version__ = "{versions[package.name]}"' in text, package.name
 
 
@@ -66,7 +66,7 @@ def test_nothing_imports_a_sibling_plugin() -> None:
     names = {import_name(package) for package in PACKAGES} - {"xai_core"}
     for package in PACKAGES:
         for path in package.glob("src/**/*.py"):
-            for node in ast.walk(ast.parse(path.read_text())):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 modules = [a.name for a in node.names] if isinstance(node, ast.Import) else []
                 modules += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
                 for module in modules:
@@ -76,17 +76,17 @@ def test_nothing_imports_a_sibling_plugin() -> None:
 
 def test_modules_stay_small() -> None:
     paths = [*ROOT.glob("packages/**/*.py"), *ROOT.glob("examples/**/*.py"), *ROOT.glob("benchmarks/*.py")]
-    long = {str(p.relative_to(ROOT)): n for p in paths if (n := len(p.read_text().splitlines())) > 350}
+    long = {str(p.relative_to(ROOT)): n for p in paths if (n := len(p.read_text(encoding="utf-8").splitlines())) > 350}
     assert not long
 
 
 def test_requirements_install_every_package() -> None:
-    text = (ROOT / "requirements.txt").read_text()
+    text = (ROOT / "requirements.txt").read_text(encoding="utf-8")
     assert {f"-e packages/{package.name}" for package in PACKAGES} <= set(text.splitlines())
 
 
 def test_ci_runs_the_commands_of_the_readme() -> None:
-    script = (ROOT / ".ci" / "run").read_text()
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     commands = [line for block in blocks(ROOT / "README.md", "bash")[:2] for line in block.strip().splitlines()]
     assert commands == [
         "pip install -r requirements.txt && xai run examples/quickstart/pipeline.yaml",
@@ -97,7 +97,7 @@ def test_ci_runs_the_commands_of_the_readme() -> None:
 
 
 def test_the_pipelines_of_the_readme_and_the_quickstart_are_valid(tmp_path: Path) -> None:
-    (tmp_path / "study.yaml").write_text(blocks(ROOT / "README.md", "yaml")[0])
+    (tmp_path / "study.yaml").write_text(blocks(ROOT / "README.md", "yaml")[0], encoding="utf-8")
     assert resolve(tmp_path / "study.yaml").value["name"] == "study"
     assert resolve(ROOT / "examples" / "quickstart" / "pipeline.yaml").value["name"] == "quickstart"
 
@@ -137,7 +137,7 @@ def test_examples_of_package_readmes_run(package: Path, tmp_path: Path) -> None:
 
 
 def test_every_hook_is_tested() -> None:
-    tests = "\n".join(path.read_text() for path in ROOT.glob("tests/**/*.py") if path != Path(__file__))
+    tests = "\n".join(path.read_text(encoding="utf-8") for path in ROOT.glob("tests/**/*.py") if path != Path(__file__))
     hooks = [name for spec in SPECS for name in vars(spec) if name.startswith("xai_")]
     assert len(hooks) == 13
     untested = [name for name in hooks if not re.search(rf"def {name}\b", tests)]
@@ -151,4 +151,4 @@ def test_nothing_names_a_path_of_one_machine() -> None:
     for name in listed.stdout.splitlines():
         path = ROOT / name
         if path.suffix in {".py", ".md", ".toml", ".yaml", ".txt"} and path.is_file() and path != Path(__file__):
-            assert not re.search(r"/home/\w|/root/|/Users/\w", path.read_text()), name
+            assert not re.search(r"/home/\w|/root/|/Users/\w", path.read_text(encoding="utf-8")), name

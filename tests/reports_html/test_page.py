@@ -61,7 +61,7 @@ def test_needs_nothing_else(classification):
     page, folder = classification
     assert all(str(image["src"]).startswith("data:image/png;base64,") for image in page.all("img"))
     assert page.all("link") == page.all("script") == page.all("iframe") == []
-    raw = (folder / "report" / "index.html").read_text()
+    raw = (folder / "report" / "index.html").read_text(encoding="utf-8")
     assert not re.search(r"(?:src|href)=\"(?!data:|#)", raw)
     assert "url(" not in raw
     assert "@import" not in raw
@@ -119,7 +119,7 @@ def test_evaluation_table(classification):
 
 def test_names_stay_text(classification):
     page, folder = classification
-    assert "<script>alert" not in (folder / "report" / "index.html").read_text()
+    assert "<script>alert" not in (folder / "report" / "index.html").read_text(encoding="utf-8")
     assert "<script>alert(1)</script>" in page.text
 
 

@@ -382,4 +382,4 @@ def test_history_can_be_written_as_csv(blobs, network, context, tmp_path: Path):
         writer = csv.DictWriter(file, list(result.history[0]))
         writer.writeheader()
         writer.writerows(result.history)
-    assert "nan" in (tmp_path / "history.csv").read_text()
+    assert "nan" in (tmp_path / "history.csv").read_text(encoding="utf-8")

@@ -31,8 +31,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Analysis", "Component", "Dataset", "Evaluator", "Executor", "Explainer", "Model", "Report", "Splitter", "Trainer",
-    "Transform", "Attribution", "Fold", "RunContext", "Task", "TrainingResult", "ConfigError", "InputError", "PluginError",
-    "RunError", "XaiError", "Pipeline", "hookimpl",
+    "Transform", "Attribution", "Fold", "RunContext", "Task", "TrainingResult", "ConfigError", "InputError",
+    "PluginError", "RunError", "XaiError", "Pipeline", "hookimpl",
 ]  # fmt: skip
 
 

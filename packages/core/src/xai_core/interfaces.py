@@ -61,7 +61,8 @@ class Dataset(Component):
     def class_order(self) -> Sequence[str] | None:
         """Class names in the order of the logits; the last one is the positive class of a binary study.
 
-        None (the default): the sorted names that occur. Only for targets that are strings.
+        None (the default): the names that occur, sorted, with usual names of controls (CN, HC, control ...) first.
+        Only for targets that are strings.
         """
         return None
 

@@ -23,6 +23,8 @@ Spacing: TypeAlias = float | tuple[float, float, float]
 
 # Voxels that grow by less than this factor are not worth smoothing: rounding of affines, not a coarser grid.
 _SAME = 1.01
+# Share of the largest value below which a resampled value is rounding.
+_DUST = 1e-7
 # Standard deviation of a Gaussian, over its full width at half maximum.
 _FWHM = 2 * np.sqrt(2 * np.log(2))
 
@@ -94,6 +96,11 @@ class ScanResample(tio.Resample):
                 data, affine = kept[id(image)]
                 image.set_data(data)
                 image.affine = affine
+            elif isinstance(image, tio.ScalarImage):
+                # Rounding of a voxel's position leaves 1e-13 of its neighbour's value in the background, which a mask
+                # of nonzero voxels would take for brain.
+                dust = image.data.abs() <= _DUST * image.data.abs().max()
+                image.set_data(image.data.masked_fill(dust, 0))
             if grid is not None:
                 image.affine = grid[1]  # without the rounding of the way through another library
         return resampled

@@ -103,7 +103,7 @@ class Participants(Dataset):
                 "uniqueItems": True,
                 "default": None,
                 "description": "Classes to use, in this order (the last is the positive one); rows of others are left "
-                "out. null: all, sorted.",
+                "out. null: all, sorted, controls first.",
             },
             "missing_target": {
                 "enum": ["error", "drop"],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -41,14 +40,19 @@ def pipeline_options(function: F) -> F:
     return verbose_option(function)
 
 
+class _ToStderr(logging.Handler):
+    """Writes to whatever stderr is at the time: a program that calls the command line may replace it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno < logging.ERROR:  # main prints what ended the run
+            click.echo(self.format(record), err=True)
+
+
 def log_to_stderr() -> None:
     """Show the run's messages, without times: log.txt has those."""
     log = logging.getLogger("xai")
-    if not log.handlers:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        handler.addFilter(lambda record: record.levelno < logging.ERROR)  # main prints what ended the run
-        log.addHandler(handler)
+    if not any(isinstance(handler, _ToStderr) for handler in log.handlers):
+        log.addHandler(_ToStderr())
     log.setLevel(logging.INFO)
     log.propagate = False
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,22 +77,31 @@ def _save(
     folder: Path,
     prediction: dict[str, object],
 ) -> list[Path]:
+    """Write maps, sidecars and pictures aside and move them into ``folder`` when all are whole."""
     from .. import registry
     from ..config.resolve import bids_label
 
-    stem = image.name.partition(".")[0]
-    files: list[Path] = []
+    stem, source = image.name.partition(".")[0], str(image.absolute())
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, explanation in found.items():
-            path = folder / f"{stem}_desc-{bids_label(name)}_relevance.nii.gz"
-            explanation.save(path)
-            files.append(path)
-        maps = {name: explanation.image for name, explanation in found.items()}
-        for slot in pipeline.config["reports"]:
-            component = registry.create("report", slot["name"], **slot["params"])
-            picture = component.picture(image, maps, prediction, folder)
-            files += [picture] if picture else []
+        _refuse_another_image(folder, source)
+        with tempfile.TemporaryDirectory(prefix=".", dir=folder) as name:
+            aside = Path(name)
+            for explainer, explanation in found.items():
+                named = replace(explanation, sidecar={**explanation.sidecar, "image": source})
+                named.save(aside / f"{stem}_desc-{bids_label(explainer)}_relevance.nii.gz")
+            maps = {explainer: explanation.image for explainer, explanation in found.items()}
+            for slot in pipeline.config["reports"]:
+                component = registry.create("report", slot["name"], **slot["params"])
+                component.picture(image, maps, prediction, aside)
+            return [path.replace(folder / path.name) for path in sorted(aside.iterdir())]
     except OSError as error:
         raise InputError(f"{folder} cannot be written: {error.strerror}. Give another --output.") from error
-    return files
+
+
+def _refuse_another_image(folder: Path, source: str) -> None:
+    """Two scans can have one file name; the second must not take the place of the first."""
+    for path in folder.glob("*_relevance.json"):
+        known = json.loads(path.read_text(encoding="utf-8")).get("image")
+        if known != source:
+            raise InputError(f"{folder} holds maps of another image ({known}). Give another --output.")

@@ -17,7 +17,7 @@ import yaml
 
 from ..errors import ConfigError
 
-__all__ = ["Document", "dump", "load_file", "load_scalar", "load_text"]
+__all__ = ["Document", "dump", "is_plain", "load_file", "load_scalar", "load_text"]
 
 PathTuple = tuple[str | int, ...]
 
@@ -229,3 +229,11 @@ _Dumper.add_representer(str, _represent_text)
 def dump(value: Any) -> str:
     """Return ``value`` as YAML text that ``load_text`` reads back equal."""
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+def is_plain(value: Any) -> bool:
+    """Whether ``dump`` writes ``value`` so that ``load_text`` reads it back equal."""
+    try:
+        return bool(load_text(dump(value), "configuration").value == value)
+    except (yaml.YAMLError, ConfigError):
+        return False

@@ -208,8 +208,8 @@ def _units_of(study: Study, scan: int, slot: Mapping[str, Any], fold: int, train
     )
     keys = {f"maps/{name}/{slot['id']}": map_key}
     for evaluator in study.config["evaluators"]:
-        identity = slot_identity("evaluator", evaluator)
-        keys[_evaluation_unit(name, slot, evaluator)] = content_key(map=map_key, evaluator=identity)
+        identity, truth = slot_identity("evaluator", evaluator), study.truth_hash(scan)
+        keys[_evaluation_unit(name, slot, evaluator)] = content_key(map=map_key, evaluator=identity, truth=truth)
     return keys
 
 

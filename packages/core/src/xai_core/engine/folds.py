@@ -191,6 +191,7 @@ class FoldModel:
         preprocessing: The fold's fitted transforms.
         device: Where the network is.
         classes: Class names in the order of the logits, None for a regression.
+        input_shape: (C, D, H, W) of the volumes that it was trained on.
     """
 
     index: int
@@ -198,6 +199,7 @@ class FoldModel:
     preprocessing: Preprocessing
     device: torch.device
     classes: tuple[str, ...] | None
+    input_shape: tuple[int, ...]
 
     @classmethod
     def load(cls, config: Mapping[str, Any], folder: Path, index: int, classes: Sequence[str] | None) -> FoldModel:
@@ -225,7 +227,8 @@ class FoldModel:
             preprocessing.load(path / "transforms.pt")
         device = pick_device(config["device"])
         model = model.to(device).eval()
-        return cls(index, model, preprocessing, device, tuple(classes) if classes is not None else None)
+        names = tuple(classes) if classes is not None else None
+        return cls(index, model, preprocessing, device, names, tuple(about["input_shape"]))
 
     def outputs(self, prepared: Sequence[tio.Subject]) -> Tensor:
         """Return float32 [N, outputs] on the CPU for prepared scans."""

@@ -45,10 +45,16 @@ def _from_hooks() -> list[Check]:
 
     try:
         hooks = Hooks()
-        answers = hooks.call("xai_health_checks")
-        return [Check(str(name), bool(ok), str(found)) for rows in answers for name, ok, found in rows]
+        return [_row(row) for rows in hooks.call("xai_health_checks") for row in rows]
     except PluginError as error:
         return [Check("hooks", False, str(error), plugin=True)]
+
+
+def _row(row: object) -> Check:
+    if isinstance(row, tuple | list) and len(row) == 3:
+        return Check(str(row[0]), bool(row[1]), str(row[2]))
+    found = f"xai_health_checks gave {row!r}, not (name, whether all is well, what was found)"
+    return Check("hooks", False, found, plugin=True)
 
 
 def _python() -> Check:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from .. import registry
 from ..config.resolve import resolve
+from ..config.strictyaml import is_plain
 from ..config.structure import slots_of
+from ..errors import InputError, PluginError
 from .folds import pick_device
 from .hooks import Hooks
 from .progress import log, log_to
@@ -66,6 +69,11 @@ class Pipeline:
         """
         pipeline = cls(resolve(path, sets, **options).value)
         pipeline.hooks.call("xai_config_resolved", config=pipeline.config)
+        if not is_plain(pipeline.config):
+            raise PluginError(
+                "A hook plugin's xai_config_resolved put something into the configuration that YAML cannot hold. "
+                "Use texts, numbers, lists and mappings only."
+            )
         return pipeline
 
     @classmethod
@@ -105,22 +113,35 @@ class Pipeline:
             XaiError: What went wrong, in one message. What was finished before stays, and is not done again.
         """
         self.validate_components()
+        is_new = not self.folder.exists()
         folder = prepare_folder(self.config)
-        with run_lock(folder), log_to(folder / "log.txt"), self._announced(folder):
-            log.info("run %s in %s", self.config["name"], folder)
-            units = Units(folder)
-            units.clear_scratch()
-            study = Study(self.config, folder)
-            self.hooks.call("xai_dataset_ready", config=self.config, subjects=study.subjects)
-            save_study(study, folder)
-            run_folds(study, units, self.hooks, explain=until != "train")
-            finish_training(study, units)
-            if until != "train":
-                finish_explanations(study, folder)
-            if until == "report":
-                analyse(study, units, self.hooks)
-                report(study, units, self.hooks)
+        with run_lock(folder):
+            try:
+                with log_to(folder / "log.txt"), self._announced(folder):
+                    self._stages(folder, until)
+            except InputError:
+                # Wrong input found before anything was finished leaves nothing behind.
+                if is_new and not Units(folder).any_done():
+                    shutil.rmtree(folder, ignore_errors=True)
+                    with suppress(OSError):
+                        folder.parent.rmdir()  # only where it is empty
+                raise
         return self.results
+
+    def _stages(self, folder: Path, until: Stage) -> None:
+        log.info("run %s in %s", self.config["name"], folder)
+        units = Units(folder)
+        units.clear_scratch()
+        study = Study(self.config, folder)
+        self.hooks.call("xai_dataset_ready", config=self.config, subjects=study.subjects)
+        save_study(study, folder)
+        run_folds(study, units, self.hooks, explain=until != "train")
+        finish_training(study, units)
+        if until != "train":
+            finish_explanations(study, folder)
+        if until == "report":
+            analyse(study, units, self.hooks)
+            report(study, units, self.hooks)
 
     def report_pages(self) -> list[Path]:
         """Return the pages to open of the reports that are written."""

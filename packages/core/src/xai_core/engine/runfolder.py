@@ -10,7 +10,7 @@ from typing import Any
 
 from ..config.strictyaml import dump, load_file
 from ..errors import InputError
-from .units import write_text
+from .units import Units, write_text
 
 __all__ = ["RESOLVED", "differences", "prepare_folder", "run_lock"]
 
@@ -25,7 +25,8 @@ def prepare_folder(config: Mapping[str, Any]) -> Path:
     """Make the run folder of a configuration, or accept the one that is there, and save the configuration in it.
 
     A folder of the same configuration is gone on with. New explainers, evaluators, analyses and reports may join;
-    any other difference would leave results of two configurations under one name and is refused.
+    any other difference would leave results of two configurations under one name and is refused, unless nothing has
+    been finished there yet.
 
     Raises:
         InputError: The folder is somebody else's, belongs to another configuration, or cannot be written.
@@ -34,7 +35,7 @@ def prepare_folder(config: Mapping[str, Any]) -> Path:
     saved = folder / RESOLVED
     if saved.is_file():
         changed = differences(load_file(saved).value, config)
-        if changed:
+        if changed and Units(folder).any_done():
             listed = "\n  ".join(changed[:8]) + ("\n  ..." if len(changed) > 8 else "")
             raise InputError(
                 f"{folder} holds a run of another configuration:\n  {listed}\n"

@@ -93,6 +93,11 @@ class TrainedFold:
         check_geometry(scan, prepare)
         prepared = prepare(scan)
         data = image_of(prepared).data
+        if tuple(data.shape) != self.loaded.input_shape:
+            raise InputError(
+                f"{scan['subject_id']}: after preprocessing the scan has {_sizes(data.shape)} voxels; the network was "
+                f"trained on {_sizes(self.loaded.input_shape)}. Bring the scan to the study's grid first."
+            )
         if bool((data == data.flatten()[0]).all()):
             raise InputError(
                 f"{scan['subject_id']}: after preprocessing every voxel is {float(data.flatten()[0]):g}. The scan lies "
@@ -148,3 +153,8 @@ class TrainedFold:
         if isinstance(target, int) and not isinstance(target, bool) and 0 <= target < len(names):
             return target
         raise InputError(f"There is no output {target!r}. Outputs: {', '.join(names)}.")
+
+
+def _sizes(shape: Sequence[int]) -> str:
+    """Return the spatial part of (C, D, H, W) in words."""
+    return " x ".join(str(n) for n in shape[1:])

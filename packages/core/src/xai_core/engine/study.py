@@ -19,6 +19,7 @@ from ..errors import InputError, PluginError
 from ..types import Fold, Task
 from .scans import ScanChecks, several
 from .seeding import seeded, unit_seed
+from .units import file_hash
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["Study", "part_of", "scan_name"]
 
 _RESERVED = {"image", "ground_truth", "target", "scan_id", "subject_id", "session_id", "site"}
+
+# How studies call those without the condition; they come first, so that the positive class is the condition.
+_CONTROLS = {"cn", "nc", "hc", "con", "ctl", "ctrl", "control", "controls", "healthy", "normal", "no", "0", "negative"}
 
 
 def scan_name(subject: Mapping[str, Any]) -> str:
@@ -71,6 +75,11 @@ class Study:
         """SHA-256 of each scan's content by name; every scan is looked at once for it."""
         checks = ScanChecks(self.folder / ".xai" / "scans.json")
         return dict(zip(self.names, checks.hashes(self.subjects, self.names), strict=True))
+
+    def truth_hash(self, index: int) -> str | None:
+        """Return the SHA-256 of a scan's ground-truth mask; None where there is none, or it lies in memory only."""
+        path = _file(self.subjects[index].get("ground_truth"))
+        return None if path is None else file_hash(Path(path))
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -191,7 +200,7 @@ def _task(subjects: Sequence[tio.Subject], order: Sequence[str] | None) -> tuple
 
 def _classes(targets: Sequence[str], order: Sequence[str] | None) -> tuple[str, ...]:
     counts = Counter(targets)
-    classes = tuple(sorted(counts)) if order is None else tuple(order)
+    classes = tuple(sorted(counts, key=_controls_first)) if order is None else tuple(order)
     unknown = sorted(set(counts) - set(classes))
     if unknown:
         raise InputError(f"The classes {', '.join(unknown)} occur, but the order of classes is {', '.join(classes)}.")
@@ -203,6 +212,10 @@ def _classes(targets: Sequence[str], order: Sequence[str] | None) -> tuple[str, 
     if len(classes) < 2:
         raise InputError(f"There is only one class: {_listed(counts)}. A classification needs two.")
     return classes
+
+
+def _controls_first(name: str) -> tuple[bool, str]:
+    return name.lower() not in _CONTROLS, name
 
 
 def _listed(counts: Mapping[str, int]) -> str:

@@ -131,6 +131,10 @@ class Units:
     def _write_marker(self, name: str, key: str, files: Mapping[str, int]) -> None:
         write_text(self._marker(name), json.dumps({"key": key, "files": files}, indent=1))
 
+    def any_done(self) -> bool:
+        """Whether any unit has been published."""
+        return next((self._private / "units").rglob("*.json"), None) is not None
+
     def clear_scratch(self) -> None:
         """Remove what a killed process left half-written. Only for the process that holds the run's lock."""
         shutil.rmtree(self._private / "tmp", ignore_errors=True)

@@ -50,7 +50,8 @@ class ModelConformance(ComponentConformance):
         """``outputs=1`` gives one value for each scan."""
         model = self.build(self.grids[0], outputs=1).eval()
         with torch.no_grad():
-            assert model(volumes(2, self.channels, self.grids[0])).shape == (2, 1)
+            shape = tuple(model(volumes(2, self.channels, self.grids[0])).shape)
+        assert shape == (2, 1), f"{shape} for one output"
 
     def test_every_parameter_trains(self) -> None:
         """A loss reaches every parameter."""

@@ -170,7 +170,8 @@ class ExecutorConformance(ComponentConformance):
         built = self.create().build()
         assert isinstance(built, FuturesExecutor), f"build returned {type(built).__name__}"
         with built as executor:
-            assert [executor.submit(add, n, n).result() for n in range(5)] == [0, 2, 4, 6, 8]
+            doubled = [executor.submit(add, n, n).result() for n in range(5)]
+            assert doubled == [0, 2, 4, 6, 8], f"n + n for n = 0 to 4 came back as {doubled}"
             error = executor.submit(truediv, 1, 0).exception()
             assert isinstance(error, ZeroDivisionError), f"the exception came back as {error!r}"
 
