@@ -146,6 +146,22 @@ def test_model_is_left_as_it_was_after_an_exception(explainer: Explainer, volume
     assert 2 <= allowed < 20
 
 
+def test_a_module_that_stays_in_training_mode_is_refused(explainer: Explainer, volumes: Tensor) -> None:
+    """Its running statistics would be changed by the explanation."""
+
+    class Stubborn(nn.BatchNorm3d):
+        def train(self, mode: bool = True) -> nn.Module:
+            return super().train(True)
+
+    model = Net()
+    model.features[1] = Stubborn(4)
+    model.eval()
+    before = state(model, volumes)
+    with pytest.raises(InputError, match=r"Module 'features.1' \(Stubborn\) stays in training mode"):
+        explainer.explain(model, volumes, None)
+    assert_same(before, state(model, volumes))
+
+
 def test_gradients_that_were_there_stay(explainer: Explainer, volumes: Tensor) -> None:
     model = Net().eval()
     model(volumes.clone()).sum().backward()
@@ -229,10 +245,27 @@ def test_gradient_that_is_not_finite(volumes: Tensor) -> None:
         Saliency().explain(Root(), volumes * torch.tensor([1, 0, 1]).reshape(3, 1, 1, 1, 1), None)
 
 
-def test_another_runtime_error_is_not_hidden(explainer: Explainer) -> None:
-    """Two channels where the network takes one: torch's own message says it."""
-    with pytest.raises(RuntimeError, match="expected input"):
-        explainer.explain(Net().eval(), torch.randn(1, 2, 7, 9, 5), None)
+@pytest.mark.parametrize("size", [(1, 2, 7, 9, 5), (2, 1, 2, 9, 5)])
+def test_volumes_that_the_network_does_not_take(explainer: Explainer, size: tuple[int, ...]) -> None:
+    """Two channels where it takes one, and a volume smaller than a kernel: torch's own reason is told."""
+    with pytest.raises(InputError, match=r"Net does not run on volumes of shape \[.*[Ii]nput") as raised:
+        explainer.explain(Net().eval(), torch.randn(size), None)
+    assert isinstance(raised.value.__cause__, RuntimeError)
+
+
+def test_precision(explainer: Explainer, volumes: Tensor) -> None:
+    """Double precision is kept, a caller's autocast is not, half precision is refused."""
+    expected = explainer.explain(Net().eval(), volumes, None)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(explainer.explain(Net().eval(), volumes, None).relevance, expected.relevance)
+    for found in (
+        explainer.explain(Net().eval().double(), volumes, None),
+        explainer.explain(Net().eval(), volumes.double(), None),
+    ):
+        assert found.relevance.dtype == found.output.dtype == torch.float32
+        torch.testing.assert_close(found.relevance, expected.relevance, rtol=1e-3, atol=1e-5)
+    with pytest.raises(InputError, match=r"parameters are torch.float16, .* Convert it with model.float\(\)"):
+        explainer.explain(Net().eval().half(), volumes, None)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

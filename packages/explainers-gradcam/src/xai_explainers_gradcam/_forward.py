@@ -48,8 +48,14 @@ def explaining(model: nn.Module, volumes: Tensor, target: Tensor | None) -> Iter
     flags = [(module, module.training) for module in model.modules()]
     try:
         model.eval()
-        with torch.inference_mode(False), torch.enable_grad():
-            copy = volumes.detach().clone().requires_grad_()
+        _check_evaluation_mode(model)
+        # A caller's no_grad, inference_mode or autocast must not reach the gradients.
+        with (
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            torch.autocast(volumes.device.type, enabled=False),
+        ):
+            copy = volumes.detach().to(_precision(model), copy=True).requires_grad_()
             with torch.no_grad():
                 outputs = logits(model, copy)
             resolved = _resolve_target(outputs, target)
@@ -68,7 +74,7 @@ def logits(model: nn.Module, volumes: Tensor) -> Tensor:
         InputError: The output is not one finite tensor [N, outputs].
     """
     # The copy lets a network begin with an in-place operation, which autograd forbids on a leaf.
-    output = model(volumes.clone())
+    output = _run(model, volumes.clone())
     if not isinstance(output, Tensor):
         raise InputError(
             f"The model returns {type(output).__name__}, but an explainer needs one tensor [N, outputs]. "
@@ -85,6 +91,19 @@ def logits(model: nn.Module, volumes: Tensor) -> Tensor:
             "Check the weights."
         )
     return output
+
+
+def _run(model: nn.Module, volumes: Tensor) -> Any:
+    try:
+        return model(volumes)
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, ValueError, AssertionError) as error:
+        reason = str(error).strip().split("\n", 1)[0]
+        raise InputError(
+            f"{type(model).__name__} does not run on volumes of shape {list(volumes.shape)} "
+            f"({type(error).__name__}: {reason}). Give volumes of the size and with the channels that it takes."
+        ) from error
 
 
 @contextmanager
@@ -136,6 +155,33 @@ def _check_volumes(model: nn.Module, volumes: Tensor) -> None:
     if devices and volumes.device not in devices:
         found = ", ".join(sorted(str(device) for device in devices))
         raise InputError(f"The volumes are on {volumes.device}, but the model is on {found}. Move one to the other.")
+
+
+def _check_evaluation_mode(model: nn.Module) -> None:
+    # Some networks override train(). Running a batch normalisation in training would change its statistics.
+    stuck = [(name, module) for name, module in model.named_modules() if module.training]
+    if stuck:
+        name, module = stuck[-1]  # the innermost says most
+        raise InputError(
+            f"Module {name!r} ({type(module).__name__}) stays in training mode after model.eval(), so the output "
+            "depends on the batch or on chance. Let its train(False) end training mode."
+        )
+
+
+def _precision(model: nn.Module) -> torch.dtype:
+    """Return the data type in which the model computes.
+
+    Raises:
+        InputError: Half precision, in which the gradient at a voxel of a large volume becomes 0.
+    """
+    found = {tensor.dtype for tensor in model.parameters() if tensor.is_floating_point()}
+    low = sorted(str(dtype) for dtype in found - {torch.float32, torch.float64})
+    if low:
+        raise InputError(
+            f"The model's parameters are {', '.join(low)}, in which gradients lose their digits or vanish. "
+            "Convert it with model.float()."
+        )
+    return torch.float64 if torch.float64 in found else torch.float32
 
 
 def _resolve_target(outputs: Tensor, target: Tensor | None) -> Tensor:

@@ -23,6 +23,8 @@ _AGREEMENT = 1e-4  # of the canonised network's outputs with the original's, rel
 def attribute(model: nn.Module, volumes: Tensor, target: Tensor | None, settings: Settings) -> Attribution:
     """Return what ``plugin.LRP.explain`` promises."""
     _check_volumes(volumes)
+    while isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        model = model.module
     # A caller's no_grad, inference_mode or autocast must not reach the backward pass.
     device = next(model.parameters(), volumes).device
     with torch.inference_mode(False), torch.enable_grad(), _full_precision(device):
@@ -43,10 +45,10 @@ def attribute(model: nn.Module, volumes: Tensor, target: Tensor | None, settings
 
 
 def _check_volumes(volumes: Tensor) -> None:
-    if volumes.ndim != 5 or not volumes.is_floating_point():
+    if volumes.ndim != 5 or volumes.numel() == 0 or not volumes.is_floating_point():
         raise InputError(
-            f"LRP: volumes must be a floating-point tensor [N, C, D, H, W]; this is {volumes.dtype} of shape "
-            f"{tuple(volumes.shape)}."
+            f"LRP: volumes must be a floating-point tensor [N, C, D, H, W], not empty; this is {volumes.dtype} of "
+            f"shape {tuple(volumes.shape)}."
         )
     finite = torch.isfinite(volumes).flatten(1).all(1)
     if not bool(finite.all()):
@@ -70,8 +72,17 @@ def _full_precision(device: torch.device) -> Iterator[None]:
 
 def _outputs(network: nn.Module, inputs: Tensor) -> Tensor:
     """Return the network's outputs [N, outputs]."""
-    with torch.no_grad():
-        outputs: Any = network(inputs.clone())
+    try:
+        with torch.no_grad():
+            outputs: Any = network(inputs.clone())
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, ValueError, AssertionError) as error:
+        reason = str(error).strip().split("\n", 1)[0]
+        raise InputError(
+            f"LRP: {type(network).__name__} does not run on volumes of shape {tuple(inputs.shape)} "
+            f"({type(error).__name__}: {reason}). Give volumes of the size and with the channels that it takes."
+        ) from error
     if not isinstance(outputs, Tensor):
         raise InputError(
             f"LRP: the network must return one tensor [N, outputs]; {type(network).__name__} returns "
@@ -115,7 +126,8 @@ def _check_agreement(canonical: Canonical, model: nn.Module, inputs: Tensor, out
             # A logit that is a small difference of large numbers: rounding may be larger than the tolerance.
             exact = isolated_copy(model).double()
             double = inputs.double()
-            difference = _difference(canonize(exact, double).network(double), exact(double))
+            expected = exact(double)  # before it is canonised, which changes its modules and drops its hooks
+            difference = _difference(canonize(exact, double).network(double), expected)
     if difference > _AGREEMENT:
         raise InputError(
             "LRP: the network in the form that LRP needs gives other outputs than the network itself "

@@ -109,7 +109,7 @@ def refusal(reasons: list[str]) -> InputError:
     more = f"\n  and {len(reasons) - 10} more" if len(reasons) > 10 else ""
     return InputError(
         f"LRP cannot explain this network: {len(reasons)} of its operations have no rule.\n{listed}{more}\n"
-        "Use layers that have one (convolution, linear, batch normalisation right after these, ReLU and its "
+        "Use layers that have one (convolution, linear, batch normalisation, ReLU and its "
         "kin, pooling, sums, concatenation, reshaping), or an explainer that needs gradients only "
         "(input-x-gradient, integrated-gradients)."
     )

@@ -29,6 +29,7 @@ class Part(Enum):
     ACTIVATION = "activation"
     # Each output is one of the inputs, or zero: the gradient hands the relevance to the right one.
     SELECTION = "selection"
+    # In evaluation mode an affine layer; merged into the layer before it where that is possible.
     BATCH_NORM = "batch normalisation"
     # Does nothing in evaluation mode.
     IDENTITY = "identity"
@@ -48,8 +49,9 @@ _MODULES: Mapping[Part, tuple[type[nn.Module], ...]] = {
         nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d,
         nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
         nn.Flatten, nn.Unflatten, nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d,
+        nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d,
     ),
-    Part.BATCH_NORM: (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
+    Part.BATCH_NORM: (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm),
     Part.IDENTITY: (
         nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout,
     ),

@@ -65,6 +65,8 @@ def _assign_module(graph: fx.GraphModule, node: fx.Node, parts: dict[str, Part])
         own = dict(module.named_parameters(recurse=False))
         if "weight" not in own or set(own) - {"weight", "bias"}:
             raise NoRuleError("its weights are calculated (weight or spectral norm); make them permanent first")
+    if getattr(module, "value", 0) != 0:  # ConstantPad
+        raise NoRuleError("only padding with zeros has a rule")
     if part is Part.IDENTITY:
         take_out(graph, node)
     else:

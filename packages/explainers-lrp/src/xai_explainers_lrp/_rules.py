@@ -71,6 +71,11 @@ def composite_of(canonical: Canonical, volumes: Tensor, settings: Settings) -> C
             "LRP: the box rule of epsilon-gamma-box needs a first layer that takes the volume itself; here "
             "something stands between. Choose another composite."
         )
+    if settings.composite == "epsilon-plus-flat" and not canonical.fed_by_voxels:
+        raise InputError(
+            "LRP: the flat rule of epsilon-plus-flat needs a first layer that sees voxels; here an average, a "
+            "sum or a batch normalisation stands before it. Choose another composite."
+        )
     first = _first_rule(volumes, settings)
 
     def rule_of(_context: dict[str, Any], name: str, _module: nn.Module) -> Hook | None:
@@ -98,6 +103,7 @@ def _rules(settings: Settings) -> dict[Part, Hook]:
         Part.SUM: SplitInProportion(),
         Part.AVERAGE: Norm(stabilizer=STABILIZER),
         Part.ACTIVATION: Pass(),
+        Part.BATCH_NORM: epsilon,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor, fx, nn
 from xai_core import InputError
 
 from ._operations import known_part
+from ._sizes import UNKNOWN, Sizes
 
 __all__ = ["ROOT", "isolated_copy", "observe", "trace"]
 
@@ -30,9 +32,39 @@ class _OneInput(nn.Module):
 
 
 class _Tracer(fx.Tracer):
+    """Follows a network's operations; what it asks of sizes is answered for volumes of one size."""
+
+    def __init__(self, volumes: Tensor) -> None:
+        super().__init__()
+        self._volumes = volumes
+        self._sizes: Sizes | None = None
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Look into all modules but those with a rule and PyTorch's own, which are refused by name."""
         return known_part(m) is not None or super().is_leaf_module(m, module_qualified_name)
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Look into a slice of a Sequential, which is a new module that the network does not hold."""
+        if type(m) is nn.Sequential and not any(m is module for module in self.root.modules()):
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+    def to_bool(self, obj: fx.Proxy) -> bool:
+        """Decide a branch that depends on sizes only."""
+        value = self._value(obj)
+        return super().to_bool(obj) if value is UNKNOWN else bool(value)
+
+    def iter(self, obj: fx.Proxy) -> Iterator[Any]:
+        """Loop over sizes."""
+        value = self._value(obj)
+        return iter(value) if isinstance(value, tuple | list) else super().iter(obj)
+
+    def _value(self, obj: fx.Proxy) -> Any:
+        if self._sizes is None:
+            self._sizes = Sizes(self.root, self._volumes)
+        return self._sizes.value(obj.node)
 
 
 def isolated_copy(model: nn.Module) -> nn.Module:
@@ -55,8 +87,10 @@ def isolated_copy(model: nn.Module) -> nn.Module:
     return copy.to(torch.float64 if wide else torch.float32)
 
 
-def trace(model: nn.Module) -> fx.GraphModule:
+def trace(model: nn.Module, volumes: Tensor) -> fx.GraphModule:
     """Return the graph of a network's operations; its modules are the network's own, its hooks are gone.
+
+    The graph holds for volumes of the shape of ``volumes`` [N, C, D, H, W].
 
     Raises:
         InputError: Its ``forward`` depends on values or uses something that cannot be traced.
@@ -69,7 +103,7 @@ def trace(model: nn.Module) -> fx.GraphModule:
                 hooks.clear()
     root = _OneInput(model)
     try:
-        graph = _Tracer().trace(root)
+        graph = _Tracer(volumes).trace(root)
     except Exception as error:  # torch.fx passes on whatever the user's code raises on a symbol
         reason = str(error).strip().split("\n", 1)[0]
         raise InputError(

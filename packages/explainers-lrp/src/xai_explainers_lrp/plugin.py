@@ -30,7 +30,8 @@ class LRP(Explainer):
 
     Works on a copy of the network whose batch normalisation is merged into the layer before it, whose sums
     are split in proportion to their summands, and whose functions and repeated modules are modules of their
-    own. A network with a part that has no rule is refused, by name.
+    own. Batch normalisation that no convolution or linear layer feeds alone is an affine layer with the
+    epsilon rule, in every composite. A network with a part that has no rule is refused, by name.
 
     Args:
         composite: ``"epsilon"``: the epsilon rule everywhere. The others have it in linear layers, and in
@@ -45,7 +46,8 @@ class LRP(Explainer):
         high: Highest value that a voxel can have; None: the maximum of each volume and channel.
         ignore_bias: Whether the biases of convolutions are left out of the denominators, so that they take no
             relevance. Only for the composites with z+ or alpha-beta: without the bias the denominators of the
-            others cross zero, and the map explodes. Linear layers keep theirs.
+            others cross zero, and the map explodes. Linear layers and batch normalisation that is not merged
+            keep theirs.
 
     Raises:
         ValueError: ``low`` is not below ``high``, or ``ignore_bias`` is asked of a composite that does not
