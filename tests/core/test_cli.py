@@ -124,18 +124,19 @@ def test_exit_codes_of_the_script(pipeline: Write, study_plugins: Path) -> None:
     assert "\nError: pipeline.yaml:6: reports[0].name: The report 'broken' of xai-broken 0.3" in done.stderr
 
 
-def test_exit_code_of_a_run_that_fails(study_plugins: Path, pipeline: Write, tmp_path: Path) -> None:
+def test_a_component_that_fails_is_named_and_leaves_nothing(
+    study_plugins: Path, pipeline: Write, tmp_path: Path
+) -> None:
     module = study_plugins / "study_dataset_2.py"
     source = module.read_text(encoding="utf-8").replace("return None", "raise RuntimeError('boom')")
     module.write_text(source, encoding="utf-8")
     done = shell("run", pipeline(QUALIFIED), site=study_plugins)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == (
-        f"run pipeline in {tmp_path}/study/results/pipeline\nError: RuntimeError: boom\n"
-        "This is a defect, of this program or of a plugin. -v shows where.\n"
-    )
-    log = (tmp_path / "study" / "results" / "pipeline" / "log.txt").read_text(encoding="utf-8")
-    assert "the run ended: RuntimeError: boom" in log
+    assert (done.returncode, done.stdout) == (3, "")
+    run, said = done.stderr.splitlines()
+    assert run == f"run pipeline in {tmp_path}/study/results/pipeline"
+    assert said.startswith("Error: The dataset 'invented' of ")
+    assert "failed listing its scans: RuntimeError: boom. -v shows where" in said
+    assert not (tmp_path / "study" / "results").exists()
 
 
 def test_a_closed_pipe_is_no_error(study_plugins: Path) -> None:

@@ -19,6 +19,7 @@ import torch
 from xai_core import InputError, Pipeline, PluginError, hookimpl, registry
 from xai_core.engine.hooks import Hooks
 from xai_core.engine.results import RunResults
+from xai_core.engine.units import Units
 from xai_core.testing._toys import (
     TOY_PIPELINE,
     ToyDataset,
@@ -412,3 +413,13 @@ def test_a_moved_run_folder_still_works(study: Path) -> None:
     pipeline = Pipeline.from_folder(moved)
     assert pipeline.predict(study / "study" / "b1.nii.gz")["prediction"] in "ab"
     assert pipeline.run("explain").folder == moved
+
+
+def test_maps_of_people_who_left_the_test_part_go_and_the_others_stay(study: Path) -> None:
+    folder = run(study).folder
+    before = bytes_of(folder / "derivatives")
+    with Units(folder).make("maps/sub-gone/toy", "old network", "derivatives/sub-gone/anat") as unit:
+        (unit / "sub-gone_desc-toy_relevance.nii.gz").write_bytes(b"an old map")
+    Pipeline.from_file(study / "toy.yaml").run("train")
+    assert bytes_of(folder / "derivatives") == before
+    assert not (folder / "derivatives" / "sub-gone").exists()

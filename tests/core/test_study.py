@@ -65,14 +65,21 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     registry.register("dataset", "given", Given)
     registry.register("splitter", "given", GivenFolds)
 
-    def build(scans: Sequence[Any], order: Sequence[str] | None = None, folds: Any = (FOLD,), seed: int = 1) -> Study:
+    def build(
+        scans: Sequence[Any],
+        order: Sequence[str] | None = None,
+        folds: Any = (FOLD,),
+        seed: int = 1,
+        explainers: Sequence[Any] = (),
+    ) -> Study:
         monkeypatch.setattr(Given, "scans", scans)
         monkeypatch.setattr(Given, "order", order)
         monkeypatch.setattr(Given, "drawn", [])
         monkeypatch.setattr(GivenFolds, "answer", folds)
         monkeypatch.setattr(GivenFolds, "asked", [])
         slot = {"name": "given", "params": {}}
-        return Study({"seed": seed, "data": {**slot, "transforms": []}, "split": slot}, tmp_path)
+        config = {"seed": seed, "data": {**slot, "transforms": []}, "split": slot, "explainers": explainers}
+        return Study(config, tmp_path)
 
     yield build
     monkeypatch.undo()
@@ -321,6 +328,14 @@ def test_fault_of_the_splitter(make: Make, leak: str) -> None:
     study = make(PEOPLE, folds=[FOLD, fold])
     with pytest.raises(InputError, match=message):
         assert study.folds
+
+
+def test_nobody_is_tested_twice_where_maps_are_made(make: Make) -> None:
+    """The second fold's map of a person would take the place of the first one's."""
+    twice = [FOLD, Fold(("p0", "p1"), (), ("p5",))]
+    with pytest.raises(InputError, match=r"tests p5 in fold 0 and in fold 1.*tested once"):
+        assert make(PEOPLE, folds=twice, explainers=[{"id": "x"}]).folds
+    assert len(make(PEOPLE, folds=twice).folds) == 2
 
 
 def test_validation_part_may_be_empty(make: Make) -> None:

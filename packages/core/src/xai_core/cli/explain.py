@@ -25,7 +25,7 @@ __all__ = ["command"]
 @click.option("--image", type=click.Path(path_type=Path), help="A scan of your own, NIfTI.")
 @click.option("--explainer", "explainers", multiple=True, help="Id of an explainer of the run (default: all).")
 @click.option("--target", help="Class to explain (default: the predicted one).")
-@click.option("--fold", default=0, show_default=True, help="Which fold's network.")
+@click.option("--fold", type=int, help="Which fold's network (default: 0).")
 @click.option("--output", type=click.Path(path_type=Path), help="Where the maps go (default: RUN/explained/<image>).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @verbose_option
@@ -34,7 +34,7 @@ def command(
     image: Path | None,
     explainers: tuple[str, ...],
     target: str | None,
-    fold: int,
+    fold: int | None,
     output: Path | None,
     as_json: bool,
 ) -> None:
@@ -47,8 +47,10 @@ def command(
     log_to_stderr()
     pipeline = Pipeline.from_folder(run)
     if image is None:
-        if explainers or target or output:
-            raise InputError("--explainer, --target and --output belong to --image. Give an image, or leave them out.")
+        if explainers or target or output or fold is not None:
+            raise InputError(
+                "--explainer, --target, --fold and --output belong to --image. Give an image, or leave them out."
+            )
         results = pipeline.run("explain")
         count, place = len(results.maps()), results.folder / "derivatives"
         if as_json:
@@ -56,7 +58,7 @@ def command(
         else:
             click.echo(f"{count} maps in {short(place)}")
         return
-    trained = pipeline.fold(fold)
+    trained = pipeline.fold(fold or 0)
     prediction = trained.predict(image)
     found = trained.explain(image, list(explainers) or None, target)
     folder = output or run / "explained" / image.name.partition(".")[0]
@@ -80,6 +82,7 @@ def _save(
     """Write maps, sidecars and pictures aside and move them into ``folder`` when all are whole."""
     from .. import registry
     from ..config.resolve import bids_label
+    from ..engine.calls import at_work
 
     stem, source = image.name.partition(".")[0], str(image.absolute())
     try:
@@ -93,7 +96,8 @@ def _save(
             maps = {explainer: explanation.image for explainer, explanation in found.items()}
             for slot in pipeline.config["reports"]:
                 component = registry.create("report", slot["name"], **slot["params"])
-                component.picture(image, maps, prediction, aside)
+                with at_work("report", slot["name"], "drawing the scan"):
+                    component.picture(image, maps, prediction, aside)
             return [path.replace(folder / path.name) for path in sorted(aside.iterdir())]
     except OSError as error:
         raise InputError(f"{folder} cannot be written: {error.strerror}. Give another --output.") from error

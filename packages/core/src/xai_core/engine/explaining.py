@@ -12,12 +12,13 @@ import nibabel as nib
 import numpy as np
 import torch
 import torchio as tio
-from torch import Tensor
 
 from .. import registry
 from ..config.resolve import bids_label
-from ..errors import InputError, PluginError, RunError
+from ..errors import InputError, PluginError
 from ..types import Attribution
+from .attribution import attribute, check_untouched, fingerprint
+from .calls import at_work
 from .folds import FoldModel, training_key
 from .hooks import Hooks
 from .preprocessing import volume
@@ -29,7 +30,7 @@ from .study import Study, scan_name
 from .units import Units, content_key
 from .versions import slot_identity, software_versions
 
-__all__ = ["Explanation", "attribute", "explain_fold", "explain_subject", "map_path"]
+__all__ = ["Explanation", "drop_stale_maps", "explain_fold", "explain_subject", "map_path"]
 
 
 @dataclass(frozen=True)
@@ -56,32 +57,6 @@ class Explanation:
 def map_path(scan: str, explainer: str) -> Path:
     """Return where a map lies below ``derivatives``: ``sub-01/anat/sub-01_desc-lrp_relevance.nii.gz``."""
     return Path(*scan.split("_"), "anat", f"{scan}_desc-{bids_label(explainer)}_relevance.nii.gz")
-
-
-def attribute(
-    fold: FoldModel, slot: Mapping[str, Any], volumes: Tensor, target: Tensor | None, seed: int
-) -> Attribution:
-    """Run one explainer on a batch and check what it returns.
-
-    Raises:
-        PluginError: The explainer returned something of another shape or type, or changed the network.
-        RunError: The relevance is not finite.
-    """
-    explainer = registry.create("explainer", slot["name"], **slot["params"])
-    before = {name: tensor._version for name, tensor in fold.model.state_dict(keep_vars=True).items()}
-    with seeded(seed):
-        result = explainer.explain(fold.model, volumes, target)
-    where = f"The explainer {slot['name']}"
-    if not isinstance(result, Attribution):
-        raise PluginError(f"{where} returned a {type(result).__name__}, not an xai_core.Attribution.")
-    if result.relevance.shape != volumes.shape or result.relevance.dtype != torch.float32:
-        shapes = f"{tuple(result.relevance.shape)} {result.relevance.dtype} for {tuple(volumes.shape)} torch.float32"
-        raise PluginError(f"{where} returned relevance of another shape or type: {shapes}.")
-    if {name: tensor._version for name, tensor in fold.model.state_dict(keep_vars=True).items()} != before:
-        raise PluginError(f"{where} changed the network's weights. Its maps cannot be trusted.")
-    if not bool(torch.isfinite(result.relevance).all()):
-        raise RunError(f"{where} returned relevance that is NaN or infinite.")
-    return result
 
 
 def explain_subject(
@@ -112,7 +87,7 @@ def explain_subject(
     chosen = None if target is None else torch.tensor([target], device=fold.device)
     unit = unit_seed(seed, "explanation", name, slot["id"])
     try:
-        attribution = attribute(fold, slot, volumes, chosen, unit)
+        attribution = attribute(fold.model, slot, volumes, chosen, unit, name)
     except InputError as error:
         raise type(error)(f"{name}, explainer {slot['id']}: {error}") from error
     if hooks:
@@ -176,13 +151,8 @@ def _sidecar(
 
 def explain_fold(study: Study, units: Units, hooks: Hooks, index: int, load: Callable[[], FoldModel]) -> None:
     """Explain and score every test scan of a fold, as far as that is not done already."""
-    config, fold = study.config, study.folds[index]
-    key = training_key(study, fold)
-    wanted = {
-        (scan, position): _units_of(study, scan, slot, index, key)
-        for scan in study.part(fold.test)
-        for position, slot in enumerate(config["explainers"])
-    }
+    config = study.config
+    wanted = _wanted(study, index)
     todo = [where for where, keys in wanted.items() if not all(units.is_done(n, k) for n, k in keys.items())]
     if not todo:
         if wanted:
@@ -194,6 +164,30 @@ def explain_fold(study: Study, units: Units, hooks: Hooks, index: int, load: Cal
         if last is None or last[0] != scan:
             last = scan, model.preprocessing.prepare(study.subjects[scan])
         _explain_unit(study, units, hooks, model, scan, last[1], config["explainers"][position], wanted[scan, position])
+
+
+def drop_stale_maps(study: Study, units: Units) -> None:
+    """Remove maps and scores of networks that are no more and of people who are in no test part now.
+
+    A changed study can move a person from the test to the training part; the old map would look like a result.
+    """
+    wanted = {
+        unit for fold in range(len(study.folds)) for keys in _wanted(study, fold).values() for unit in keys.items()
+    }
+    removed = [name for group in ("maps", "evaluation") for name in units.keep_only(group, wanted)]
+    if removed:
+        log.info("removed %d maps and scores that belong to this study no more", len(removed))
+
+
+def _wanted(study: Study, index: int) -> dict[tuple[int, int], dict[str, str]]:
+    """Return name and key of the units of every test scan (its position) and explainer (its position) of a fold."""
+    fold = study.folds[index]
+    key = training_key(study, fold)
+    return {
+        (scan, position): _units_of(study, scan, slot, index, key)
+        for scan in study.part(fold.test)
+        for position, slot in enumerate(study.config["explainers"])
+    }
 
 
 def _units_of(study: Study, scan: int, slot: Mapping[str, Any], fold: int, training: str) -> dict[str, str]:
@@ -259,11 +253,17 @@ def _scores(
             raise InputError(f"{prepared['subject_id']}: the ground-truth mask is not on the grid of the image.")
         masks = (truth.data[None] > 0).to(model.device)
     component = registry.create("evaluator", evaluator["name"], **evaluator["params"])
-    with seeded(unit_seed(0, "evaluation", evaluator["id"])):
-        rows = component.evaluate(model.model, volumes, attribution, masks)
+    where, before = f"The evaluator {evaluator['name']}", fingerprint(model.model)
+    doing = f"scoring {scan_name(prepared)}"
+    with seeded(unit_seed(0, "evaluation", evaluator["id"])), at_work("evaluator", evaluator["name"], doing):
+        rows = list(component.evaluate(model.model, volumes, attribution, masks))
+    check_untouched(model.model, before, where)
     if len(rows) != 1:
-        raise PluginError(f"The evaluator {evaluator['name']} returned {len(rows)} rows for one volume.")
-    return {key: None if value is None else float(value) for key, value in rows[0].items()}
+        raise PluginError(f"{where} returned {len(rows)} rows for one volume.")
+    try:
+        return {key: None if value is None else float(value) for key, value in rows[0].items()}
+    except (TypeError, ValueError, AttributeError) as error:
+        raise PluginError(f"{where} returned {rows[0]!r}, not scores by name (numbers, or None).") from error
 
 
 def evaluation_rows(study: Study, folder: Path, evaluator: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

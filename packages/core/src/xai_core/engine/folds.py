@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from .. import registry
 from ..errors import InputError, PluginError, RunError
 from ..types import Fold, RunContext, TrainingResult
+from .calls import at_work
 from .hooks import Hooks
 from .preprocessing import Preprocessing, TrainingVolumes, volume
 from .progress import is_terminal, log, track
@@ -101,9 +102,9 @@ def input_shape(study: Study, preprocessing: Preprocessing, indices: Sequence[in
     return c, d, h, w
 
 
-def _build_model(study: Study, shape: tuple[int, int, int, int], config: Mapping[str, Any]) -> nn.Module:
-    slot = config["model"]
-    model = registry.create("model", slot["name"], **slot["params"]).build(shape, study.outputs)
+def _build_model(slot: Mapping[str, Any], shape: tuple[int, int, int, int], outputs: int) -> nn.Module:
+    with at_work("model", slot["name"], f"building a network for {tuple(shape)}"):
+        model = registry.create("model", slot["name"], **slot["params"]).build(shape, outputs)
     if not isinstance(model, nn.Module):
         raise PluginError(f"The model {slot['name']} built a {type(model).__name__}, not a torch.nn.Module.")
     return model
@@ -122,7 +123,7 @@ def train_fold(study: Study, units: Units, hooks: Hooks, index: int) -> None:
         train, val = study.part(fold.train), study.part(fold.val)
         preprocessing.fit([study.subjects[i] for i in train])
         shape = input_shape(study, preprocessing, [*train, *val, *study.part(fold.test)])
-        model = _build_model(study, shape, study.config)
+        model = _build_model(study.config["model"], shape, study.outputs)
         hooks.call("xai_model_built", model=model, fold=index)
         context = RunContext(
             folder=folder, device=pick_device(study.config["device"]), seed=seed, task=study.task,
@@ -137,14 +138,32 @@ def train_fold(study: Study, units: Units, hooks: Hooks, index: int) -> None:
             len(train),
             len(val),
         )
-        result = registry.create("trainer", slot["name"], **slot["params"]).train(
+        result = _train(
+            slot,
             model,
-            TrainingVolumes(study, preprocessing, train, augment=True),
-            TrainingVolumes(study, preprocessing, val, augment=False) if val else None,
+            (
+                TrainingVolumes(study, preprocessing, train, augment=True),
+                TrainingVolumes(study, preprocessing, val, augment=False) if val else None,
+            ),
             context,
         )
         hooks.call("xai_training_finished", model=model, fold=index, result=result, context=context)
         _save(folder, model, preprocessing, result, {"input_shape": shape, "outputs": study.outputs})
+
+
+def _train(
+    slot: Mapping[str, Any],
+    model: nn.Module,
+    parts: tuple[TrainingVolumes, TrainingVolumes | None],
+    context: RunContext,
+) -> TrainingResult:
+    with at_work("trainer", slot["name"], f"training fold {context.fold}"):
+        result = registry.create("trainer", slot["name"], **slot["params"]).train(model, *parts, context)
+    if not isinstance(result, TrainingResult):
+        raise PluginError(
+            f"The trainer {slot['name']} returned a {type(result).__name__}, not an xai_core.TrainingResult."
+        )
+    return result
 
 
 def _epoch(hooks: Hooks, fold: int, epoch: int, scalars: Mapping[str, float]) -> bool:
@@ -215,9 +234,7 @@ class FoldModel:
         about = json.loads((path / "training.json").read_text(encoding="utf-8"))
         slot = config["model"]
         with seeded(0):
-            model = registry.create("model", slot["name"], **slot["params"]).build(
-                tuple(about["input_shape"]), about["outputs"]
-            )
+            model = _build_model(slot, tuple(about["input_shape"]), about["outputs"])
         try:
             model.load_state_dict(torch.load(path / "checkpoint.pt", map_location="cpu", weights_only=True))
         except Exception as error:

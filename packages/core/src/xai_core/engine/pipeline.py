@@ -13,6 +13,7 @@ from ..config.resolve import resolve
 from ..config.strictyaml import is_plain
 from ..config.structure import slots_of
 from ..errors import InputError, PluginError
+from .explaining import drop_stale_maps
 from .folds import pick_device
 from .hooks import Hooks
 from .progress import log, log_to
@@ -119,8 +120,8 @@ class Pipeline:
             try:
                 with log_to(folder / "log.txt"), self._announced(folder):
                     self._stages(folder, until)
-            except InputError:
-                # Wrong input found before anything was finished leaves nothing behind.
+            except (InputError, PluginError):
+                # Wrong input, or a broken plugin, found before anything was finished leaves nothing behind.
                 if is_new and not Units(folder).any_done():
                     shutil.rmtree(folder, ignore_errors=True)
                     with suppress(OSError):
@@ -137,6 +138,7 @@ class Pipeline:
         save_study(study, folder)
         run_folds(study, units, self.hooks, explain=until != "train")
         finish_training(study, units)
+        drop_stale_maps(study, units)
         if until != "train":
             finish_explanations(study, folder)
         if until == "report":

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from .. import registry
 from ..errors import InputError, PluginError, XaiError
+from .calls import at_work
 from .scans import image_of
 from .study import Study
 
@@ -72,7 +73,8 @@ class Preprocessing:
         """
         for position, (name, transform) in enumerate(zip(self.names, self.transforms, strict=True)):
             if hasattr(transform, "fit"):
-                transform.fit(_Prepared(self, subjects, position))
+                with at_work("transform", name, "learning from the training part"):
+                    transform.fit(_Prepared(self, subjects, position))
                 _check_state(name, transform)
 
     def prepare(self, subject: tio.Subject, until: int | None = None) -> tio.Subject:

@@ -19,13 +19,13 @@ log = logging.getLogger("xai")
 
 def is_terminal() -> bool:
     """Whether a person watches stderr."""
-    return sys.stderr.isatty()
+    return sys.stderr is not None and sys.stderr.isatty()  # None: closed by whoever started this process
 
 
 @contextmanager
 def log_to(path: Path) -> Iterator[None]:
     """Append the run's messages, with times, to a file."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     log.setLevel(logging.INFO)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
+import sys
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
@@ -47,6 +48,8 @@ def check_image_file(path: Path, name: str) -> str | None:
         name: Whose image it is, for the message.
     """
     where = f"{name}: the image {path}"
+    if not _is_text(path):  # ITK would end the whole process
+        return f"{where} has a name that is no {sys.getfilesystemencoding()} text. Rename it, or set PYTHONUTF8=1."
     if not path.exists():
         return f"{where} does not exist."
     if path.is_dir():
@@ -59,6 +62,14 @@ def check_image_file(path: Path, name: str) -> str | None:
     if path.suffix.lower() in _SIMPLE_ITK:
         return _torchio_problem(path, where)
     return f"{name}: {path} is no image that can be read. Known: {', '.join(_NIBABEL + _SIMPLE_ITK)}."
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _volume_problem(path: Path, where: str) -> str | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import registry
 from ..errors import PluginError
+from .calls import at_work
 from .explaining import evaluation_rows, explain_fold
 from .folds import FoldModel, pick_device, predict, train_fold, training_key
 from .hooks import Hooks
@@ -128,7 +129,7 @@ def finish_training(study: Study, units: Units) -> None:
         return
     trainer = registry.create("trainer", slot["name"], **slot["params"])
     classes = list(study.classes) if study.classes is not None else None
-    with units.make("metrics", key, ".") as temporary:
+    with units.make("metrics", key, ".") as temporary, at_work("trainer", slot["name"], "computing metrics"):
         seed = unit_seed(study.config["seed"], "metrics")
         metrics = {"test": trainer.metrics(predictions, study.task, classes, seed)}
         metrics["folds"] = [trainer.metrics(pd.DataFrame(fold), study.task, classes, seed) for fold in rows]
@@ -186,7 +187,8 @@ def analyse(study: Study, units: Units, hooks: Hooks) -> None:
             log.info("analysis %s is done already", slot["id"])
             continue
         log.info("analysis %s", slot["id"])
-        with units.make(name, key, name) as folder, seeded(unit_seed(study.config["seed"], name)):
+        seed, doing = unit_seed(study.config["seed"], name), "analysing the run"
+        with units.make(name, key, name) as folder, seeded(seed), at_work("analysis", slot["name"], doing):
             registry.create("analysis", slot["name"], **slot["params"]).analyse(RunResults(study.folder), folder)
         hooks.call("xai_analysis_finished", analysis=slot["id"], folder=study.folder / name)
 
@@ -204,9 +206,10 @@ def report(study: Study, units: Units, hooks: Hooks) -> None:
             log.info("report %s", slot["id"])
             with units.make(name, key, target) as folder, seeded(unit_seed(study.config["seed"], name)):
                 component = registry.create("report", slot["name"], **slot["params"])
-                page = Path(component.write(RunResults(study.folder), folder))
-                if not page.is_relative_to(folder):
-                    raise PluginError(f"The report {slot['name']} returned {page}, which is not in its folder.")
+                with at_work("report", slot["name"], "writing its files"):
+                    page = Path(component.write(RunResults(study.folder), folder))
+                if not (page.is_relative_to(folder) and page.is_file()):
+                    raise PluginError(f"The report {slot['name']} returned {page}, which is no file in its folder.")
                 write_text(memory, (Path(target) / page.relative_to(folder)).as_posix())
             hooks.call(
                 "xai_report_written",

@@ -17,6 +17,7 @@ from .. import registry
 from ..config.resolve import bids_label
 from ..errors import InputError, PluginError
 from ..types import Fold, Task
+from .calls import at_work
 from .scans import ScanChecks, several
 from .seeding import seeded, unit_seed
 from .units import file_hash
@@ -61,7 +62,7 @@ class Study:
     def __post_init__(self) -> None:
         slot = self.config["data"]
         self.dataset = registry.create("dataset", slot["name"], **slot["params"])
-        with seeded(unit_seed(self.config["seed"], "dataset")):
+        with seeded(unit_seed(self.config["seed"], "dataset")), at_work("dataset", slot["name"], "listing its scans"):
             self.subjects: Sequence[tio.Subject] = self.dataset.subjects()
         if not len(self.subjects):
             raise InputError(f"The dataset {slot['name']} holds nobody. Look at its table and at data.params.")
@@ -104,7 +105,7 @@ class Study:
         """
         slot = self.config["split"]
         splitter = registry.create("splitter", slot["name"], **slot["params"])
-        with seeded(unit_seed(self.config["seed"], "split")):
+        with seeded(unit_seed(self.config["seed"], "split")), at_work("splitter", slot["name"], "dividing the study"):
             folds = tuple(splitter.split(self.table, unit_seed(self.config["seed"], "split")))
         if not folds:
             raise PluginError(f"The splitter {slot['name']} returned no fold.")
@@ -115,6 +116,8 @@ class Study:
                     f"The splitter {slot['name']} returned a {type(fold).__name__}, not an xai_core.Fold."
                 )
             _check_fold(index, fold, people, slot["name"])
+        if self.config["explainers"]:
+            _check_tested_once(folds, slot["name"])
         return folds
 
     def part(self, people: Sequence[str]) -> list[int]:
@@ -239,6 +242,18 @@ def _check_fold(index: int, fold: Fold, people: set[str], splitter: str) -> None
     for part in ("train", "test"):
         if not parts[part]:
             raise InputError(f"Fold {index} of the splitter {splitter} has nobody in the {part} part.")
+
+
+def _check_tested_once(folds: Sequence[Fold], splitter: str) -> None:
+    """A person has one map for each explainer; a second fold's would take the place of the first one's."""
+    first: dict[str, int] = {}
+    for index, fold in enumerate(folds):
+        for person in fold.test:
+            if first.setdefault(person, index) != index:
+                raise InputError(
+                    f"The splitter {splitter} tests {person} in fold {first[person]} and in fold {index}, but a "
+                    "person's relevance map belongs to one fold. Have everybody tested once, or leave out explainers."
+                )
 
 
 def part_of(fold: Fold, part: str) -> tuple[str, ...]:

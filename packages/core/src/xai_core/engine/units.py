@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -131,6 +131,28 @@ class Units:
     def _write_marker(self, name: str, key: str, files: Mapping[str, int]) -> None:
         write_text(self._marker(name), json.dumps({"key": key, "files": files}, indent=1))
 
+    def keep_only(self, group: str, wanted: Collection[tuple[str, str]]) -> list[str]:
+        """Remove the units of a group that belong to nothing any more, with their files, and return their names.
+
+        Args:
+            group: First part of the units' names, such as ``maps``.
+            wanted: Name and key of every unit that may stay.
+        """
+        markers = self._private / "units"
+        removed = []
+        for path in sorted((markers / group).rglob("*.json")):
+            name = path.relative_to(markers).with_suffix("").as_posix()
+            marker = self._read_marker(name) or {}
+            if (name, marker.get("key")) in wanted:
+                continue
+            for file in marker.get("files", {}):
+                (self.folder / file).unlink(missing_ok=True)
+                _remove_empty((self.folder / file).parent, self.folder)
+            path.unlink(missing_ok=True)  # last: killed before it, the next process knows what is left to remove
+            _remove_empty(path.parent, markers)
+            removed.append(name)
+        return removed
+
     def any_done(self) -> bool:
         """Whether any unit has been published."""
         return next((self._private / "units").rglob("*.json"), None) is not None
@@ -140,6 +162,13 @@ class Units:
         shutil.rmtree(self._private / "tmp", ignore_errors=True)
         for leftover in self.folder.rglob(".*.tmp"):
             leftover.unlink(missing_ok=True)
+
+
+def _remove_empty(folder: Path, stop: Path) -> None:
+    with suppress(OSError):
+        while folder != stop:
+            folder.rmdir()
+            folder = folder.parent
 
 
 def _size(path: Path) -> int:
