@@ -78,9 +78,13 @@ def colin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
         pytest.skip("Colin27 comes from Debian's package mricron-data, and this is no Debian")
     folder = tmp_path_factory.mktemp("mricron")
-    fetched = subprocess.run(["apt-get", "download", "mricron-data"], cwd=folder, capture_output=True, check=False)
-    packages = list(folder.glob("mricron-data*.deb"))
-    if fetched.returncode or not packages:
-        pytest.skip("Debian's package mricron-data cannot be fetched (apt-get update, or no network?)")
+    download = ["apt-get", "download", "mricron-data"]
+    # A fresh machine has no lists of packages yet; only root may fetch them.
+    for command in (download, ["apt-get", "update"], download):
+        subprocess.run(command, cwd=folder, capture_output=True, check=False)
+        if packages := list(folder.glob("mricron-data*.deb")):
+            break
+    else:
+        pytest.skip("Debian's package mricron-data cannot be fetched (no network?)")
     subprocess.run(["dpkg-deb", "-x", packages[0], folder], check=True)
     return folder / inside
