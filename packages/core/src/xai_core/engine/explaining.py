@@ -202,7 +202,7 @@ def _units_of(study: Study, scan: int, slot: Mapping[str, Any], fold: int, train
     )
     keys = {f"maps/{name}/{slot['id']}": map_key}
     for evaluator in study.config["evaluators"]:
-        identity, truth = slot_identity("evaluator", evaluator), study.truth_hash(scan)
+        identity, truth = slot_identity("evaluator", evaluator), study.truth_hashes[scan]
         keys[_evaluation_unit(name, slot, evaluator)] = content_key(map=map_key, evaluator=identity, truth=truth)
     return keys
 
@@ -231,7 +231,7 @@ def _explain_unit(
     for evaluator in study.config["evaluators"]:
         unit = _evaluation_unit(name, slot, evaluator)
         if not units.is_done(unit, wanted[unit]):
-            scores = _scores(evaluator, model, prepared, explanation.attribution)
+            scores = _scores(evaluator, model, prepared, explanation.attribution, study.config["seed"])
             row = {
                 "scan_id": name,
                 "subject_id": str(prepared["subject_id"]),
@@ -243,7 +243,7 @@ def _explain_unit(
 
 
 def _scores(
-    evaluator: Mapping[str, Any], model: FoldModel, prepared: tio.Subject, attribution: Attribution
+    evaluator: Mapping[str, Any], model: FoldModel, prepared: tio.Subject, attribution: Attribution, seed: int
 ) -> Mapping[str, float | None]:
     volumes = volume(prepared)[None].to(model.device)
     truth = prepared.get("ground_truth")
@@ -254,8 +254,9 @@ def _scores(
         masks = (truth.data[None] > 0).to(model.device)
     component = registry.create("evaluator", evaluator["name"], **evaluator["params"])
     where, before = f"The evaluator {evaluator['name']}", fingerprint(model.model)
-    doing = f"scoring {scan_name(prepared)}"
-    with seeded(unit_seed(0, "evaluation", evaluator["id"])), at_work("evaluator", evaluator["name"], doing):
+    name = scan_name(prepared)
+    doing, unit = f"scoring {name}", unit_seed(seed, "evaluation", name, evaluator["id"])
+    with seeded(unit), at_work("evaluator", evaluator["name"], doing):
         rows = list(component.evaluate(model.model, volumes, attribution, masks))
     check_untouched(model.model, before, where)
     if len(rows) != 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor as FuturesExecutor
 from functools import cache
 from pathlib import Path
@@ -102,7 +102,7 @@ def _predictions_path(folder: Path, index: int) -> Path:
     return folder / ".xai" / "predictions" / f"fold-{index}.json"
 
 
-def _predict_fold(study: Study, units: Units, index: int, load: Any) -> None:
+def _predict_fold(study: Study, units: Units, index: int, load: Callable[[], FoldModel]) -> None:
     fold = study.folds[index]
     test = study.part(fold.test)
     scans = [[study.names[i], study.hashes[study.names[i]], study.subjects[i]["target"]] for i in test]
@@ -179,10 +179,8 @@ def finish_explanations(study: Study, folder: Path) -> None:
 def analyse(study: Study, units: Units, hooks: Hooks) -> None:
     """Carry out every analysis that is not done already."""
     for slot in study.config["analyses"]:
-        key, name = (
-            content_key(results=_results_key(study), slot=slot_identity("analysis", slot)),
-            f"analysis/{slot['id']}",
-        )
+        name = f"analysis/{slot['id']}"
+        key = content_key(results=_results_key(study), slot=slot_identity("analysis", slot))
         if units.is_done(name, key):
             log.info("analysis %s is done already", slot["id"])
             continue

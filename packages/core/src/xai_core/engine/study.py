@@ -77,10 +77,11 @@ class Study:
         checks = ScanChecks(self.folder / ".xai" / "scans.json")
         return dict(zip(self.names, checks.hashes(self.subjects, self.names), strict=True))
 
-    def truth_hash(self, index: int) -> str | None:
-        """Return the SHA-256 of a scan's ground-truth mask; None where there is none, or it lies in memory only."""
-        path = _file(self.subjects[index].get("ground_truth"))
-        return None if path is None else file_hash(Path(path))
+    @cached_property
+    def truth_hashes(self) -> tuple[str | None, ...]:
+        """SHA-256 of each scan's ground-truth mask; None where there is none, or it lies in memory only."""
+        paths = [_file(subject.get("ground_truth")) for subject in self.subjects]
+        return tuple(None if path is None else file_hash(Path(path)) for path in paths)
 
     @cached_property
     def table(self) -> pd.DataFrame:
