@@ -74,9 +74,14 @@ def test_details_say_how_much_relevance_is_left() -> None:
     attribution = LRP().explain(network(), volumes(), None)
     assert attribution.details is not None
     for i, row in enumerate(attribution.details):
-        assert row["sum_of_relevance"] == pytest.approx(float(attribution.relevance[i].sum()), rel=1e-4)
-        assert row["output"] == pytest.approx(float(attribution.output[i]))
-        assert row["conservation"] == pytest.approx(row["sum_of_relevance"] / row["output"])
+        found = row["conservation"]
+        assert found["sum_of_relevance"] == pytest.approx(float(attribution.relevance[i].sum()), rel=1e-4)
+        assert found["output"] == found["start"] == pytest.approx(float(attribution.output[i]))
+        assert found["ratio"] == pytest.approx(found["sum_of_relevance"] / found["output"])
+        absorbed = found["absorbed_by_biases"] + found["absorbed_by_epsilon"]
+        left = found["start"] - found["sum_of_relevance"] - absorbed
+        assert found["unexplained"] == pytest.approx(left, abs=1e-6)
+        assert found["unexplained_share"] == pytest.approx(left / found["start"], abs=1e-6)
 
 
 def test_an_output_of_zero_has_no_relevance() -> None:
@@ -85,7 +90,7 @@ def test_an_output_of_zero_has_no_relevance() -> None:
     attribution = LRP().explain(model, volumes(), None)
     assert not attribution.relevance.any()
     assert attribution.details is not None
-    assert attribution.details[0]["conservation"] is None
+    assert attribution.details[0]["conservation"]["ratio"] is None
 
 
 def fingerprint(model: nn.Module) -> list[Any]:
@@ -159,8 +164,8 @@ def test_the_volumes_stay_as_they_were() -> None:
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        (torch.tensor([0, 3]), "target 3 does not exist; the network has the outputs 0 to 2"),
-        (torch.tensor([0, -1]), "target -1 does not exist"),
+        (torch.tensor([0, 3]), r"target\[1\] is 3, but the model has 3 outputs: give 0 to 2"),
+        (torch.tensor([0, -1]), r"target\[1\] is -1, but"),
         (torch.tensor([0]), r"target must be int64 \[2\]"),
         (torch.tensor([0.0, 1.0]), r"target must be int64 \[2\]"),
     ],
@@ -173,16 +178,16 @@ def test_targets_that_do_not_exist_are_refused(target: Tensor, message: str) -> 
 def test_volumes_that_cannot_be_explained_are_refused() -> None:
     x = volumes()
     x[1, 0, 0, 0, 0] = float("nan")
-    with pytest.raises(InputError, match="volume 1 of 2 holds 1 voxels that are NaN or infinite"):
+    with pytest.raises(InputError, match=r"volumes\[1\] has 1 voxels that are NaN or infinite"):
         LRP().explain(network(), x, None)
-    with pytest.raises(InputError, match=r"volumes must be a floating-point tensor \[N, C, D, H, W\]"):
+    with pytest.raises(InputError, match=r"volumes must be a tensor \[N, C, D, H, W\]"):
         LRP().explain(network(), volumes()[0], None)
 
 
 def test_a_broken_network_is_refused() -> None:
     model = network()
     model.fc.bias.data[0] = float("inf")  # type: ignore[union-attr, operator]
-    with pytest.raises(InputError, match="output is NaN or infinite"):
+    with pytest.raises(InputError, match="output is not finite"):
         LRP().explain(model, volumes(), None)
 
 

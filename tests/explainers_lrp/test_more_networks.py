@@ -105,7 +105,10 @@ def test_a_dense_block_without_shifts_conserves(composite: str) -> None:
 
 @pytest.mark.parametrize(
     "function",
-    [NETWORKS["norm of the input"], lambda m, x: pooled(m, F.relu(m.stem(F.avg_pool3d(x, 2))))],
+    [
+        lambda m, x: pooled(m, F.relu(m.stem(m.pad(m.norm0(x))))),
+        lambda m, x: pooled(m, F.relu(m.stem(F.avg_pool3d(x, 2)))),
+    ],
     ids=["norm", "average"],
 )
 def test_the_flat_rule_wants_voxels(function: Callable[[Any, Tensor], Tensor]) -> None:
@@ -121,10 +124,12 @@ def test_padding_with_another_value_is_refused() -> None:
         LRP().explain(network, X, None)
 
 
-def test_a_branch_on_values_is_refused_also_behind_layers() -> None:
-    network = Net(lambda m, x: pooled(m, y if (y := m.stem(x)).max() > 0 else m.conv(y)))
-    with pytest.raises(InputError, match="LRP cannot follow the operations"):
-        LRP().explain(network, X, None)
+def test_a_branch_on_values_is_followed_as_the_volumes_take_it() -> None:
+    network = Net(lambda m, x: pooled(m, F.relu(y) if (y := m.stem(x)).max() > 1e3 else m.conv(F.relu(y))))
+    for volume, taken in ((X, lambda m, x: pooled(m, m.conv(F.relu(m.stem(x))))),
+                          (1e5 * X, lambda m, x: pooled(m, F.relu(m.stem(x))))):  # fmt: skip
+        expected = LRP().explain(Net(taken), volume, None).relevance
+        torch.testing.assert_close(LRP().explain(network, volume, None).relevance, expected)
 
 
 def test_wrapped_and_synchronised_networks_are_explained_as_they_are() -> None:
@@ -150,7 +155,7 @@ def test_rounding_of_a_vanishing_output_is_no_disagreement() -> None:
 
 @pytest.mark.parametrize("size", [(2, 1, 2, 1, 6), (2, 3, 7, 9, 6)])
 def test_volumes_that_the_network_does_not_take_are_refused(size: tuple[int, ...]) -> None:
-    with pytest.raises(InputError, match=r"Net does not run on volumes of shape \(2, [\s\S]*RuntimeError"):
+    with pytest.raises(InputError, match=r"Net does not run on volumes of shape \[2, [\s\S]*RuntimeError"):
         LRP().explain(Net(dense), torch.zeros(size), None)
     with pytest.raises(InputError, match="not empty"):
         LRP().explain(Net(dense), X[:0], None)

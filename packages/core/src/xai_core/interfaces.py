@@ -183,6 +183,37 @@ class Explainer(Component):
             InputError: The model or the target cannot be explained by this method; the message says why.
         """
 
+    def uses_controls(self) -> bool:
+        """Whether ``set_controls`` must be called before ``explain`` (a baseline made of healthy people, say)."""
+        return False
+
+    def set_controls(self, mean: Tensor) -> None:
+        """Take the mean volume of the controls in the training part of the fold that is explained.
+
+        Called only if ``uses_controls()``. Controls are the people of the first class; in a regression, everybody.
+
+        Args:
+            mean: float32 [C, D, H, W], preprocessed, on the grid of the volumes to explain.
+        """
+
+    def self_check(self, model: nn.Module, volumes: Tensor) -> str | None:
+        """Explain volumes and test by other means that the map is what this method promises for this network.
+
+        ``xai plugins explainers --matrix`` calls it. None (the default): nothing is promised that could be tested.
+
+        Args:
+            model: In evaluation mode; may be copied, not changed.
+            volumes: float32 [N, C, D, H, W].
+
+        Returns:
+            What was tested and found, such as ``"sums to the output: off by 3e-06"``.
+
+        Raises:
+            AssertionError: The promise is not kept; the message says by how much.
+            InputError: The method refuses or does not apply to this network; the message says why.
+        """
+        return None
+
 
 class Evaluator(Component):
     """Scores explanations."""

@@ -1,131 +1,238 @@
-"""Which of Zennit's rules each part of a network gets."""
+"""The rules: how a layer's relevance is divided among its inputs.
+
+Every rule divides in proportion to contributions ``x_i w_ij``, changed in some way, and takes the products of the
+relevance with whole layers instead of single contributions: ``R_i = x_i sum_j w_ij R_j / z_j``. Where an input has no
+negative values, as behind a ReLU, the half of a rule that treats these is not computed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from xai_core import InputError
-from xai_core.engine.torchvision_shim import ensure_torchvision
 
-from ._canonize import Canonical
-from ._operations import Part
+from ._ledger import Entry
+from ._maps import LinearMap
 
-ensure_torchvision()
+__all__ = ["AlphaBeta", "Epsilon", "Flat", "Gamma", "Pass", "Proportion", "Rule", "WSquare", "ZBox"]
 
-from zennit.core import Composite, Hook, stabilize  # noqa: E402
-from zennit.rules import AlphaBeta, Epsilon, Flat, Gamma, Norm, Pass, ZBox, ZPlus  # noqa: E402
-
-__all__ = ["Settings", "SplitInProportion", "composite_of"]
-
-# Against division by zero in the rules that have no epsilon of their own. Zennit's default, 1e-6, takes a
-# measurable part of the relevance of a deep network.
+# Against division by zero in the rules that have no epsilon of their own; larger ones take a measurable part of the
+# relevance of a deep network.
 STABILIZER = 1e-9
+
+Terms = list[tuple[Tensor, Tensor | None]]
+
+
+class Rule(ABC):
+    """How relevance passes one layer."""
+
+    @abstractmethod
+    def divide(self, layer: LinearMap, x: Tensor, relevance: Tensor, entry: Entry) -> Tensor:
+        """Return the relevance of ``x`` from that of the layer's output, and enter what stayed in the layer."""
+
+
+def _stable(z: Tensor, epsilon: float) -> Tensor:
+    """Move ``z`` away from zero by epsilon, in place."""
+    return z.add_(torch.copysign(z.new_tensor(epsilon), z))
+
+
+def _share(
+    layer: LinearMap,
+    terms: Terms,
+    bias: Tensor | None,
+    relevance: Tensor,
+    entry: Entry,
+    epsilon: float = STABILIZER,
+    factor: float = 1,
+) -> Tensor:
+    """Divide relevance in proportion to the contributions of all terms and the bias, times ``factor``."""
+    z = layer.apply(*terms[0])
+    for x, weight in terms[1:]:
+        z.add_(layer.apply(x, weight))
+    if bias is not None:
+        z.add_(bias)
+    if epsilon > STABILIZER:
+        signs = torch.sign(z)
+        quotient = torch.div(relevance, _stable(z, epsilon), out=z)
+        entry.add("epsilon", factor * epsilon * _sum(quotient * signs))
+    else:
+        quotient = torch.div(relevance, _stable(z, epsilon), out=z)
+    if bias is not None:
+        entry.add("bias", factor * _weighted_sum(quotient, bias))
+    result = layer.transpose(quotient, *terms[0]).mul_(terms[0][0])
+    for x, weight in terms[1:]:
+        result.add_(layer.transpose(quotient, x, weight).mul_(x))
+    return result if factor == 1 else result.mul_(factor)
+
+
+def _sum(values: Tensor) -> Tensor:
+    """Return the sum for each volume, [N]."""
+    return values.flatten(1).sum(1)
+
+
+def _weighted_sum(values: Tensor, weights: Tensor) -> Tensor:
+    """Return the sum of products for each volume; weights of one number a channel are taken out of the sum."""
+    channels = weights.numel() == values.shape[1] and weights.ndim == values.ndim and values.ndim > 2
+    return _sum(values.flatten(2).sum(2) * weights.flatten()) if channels else _sum(values * weights)
+
+
+def _signs(x: Tensor, weight: Tensor | None, positive: bool) -> Terms:
+    """Return the terms whose contributions are all positive, or all negative."""
+    up = None if weight is None else weight.clamp(min=0)
+    down = None if weight is None else weight.clamp(max=0)
+    same, other = (up, down) if positive else (down, up)
+    if not bool((x < 0).any()):
+        return [(x, same)]
+    return [(x.clamp(min=0), same), (x.clamp(max=0), other)]
 
 
 @dataclass(frozen=True)
-class Settings:
-    """The parameters of ``plugin.LRP``."""
+class Epsilon(Rule):
+    """In proportion to ``z_ij``; epsilon is added to the magnitude of the sum (Bach et al. 2015)."""
 
-    composite: str
     epsilon: float
+
+    def divide(self, layer: LinearMap, x: Tensor, relevance: Tensor, entry: Entry) -> Tensor:
+        """See ``Rule``."""
+        return _share(layer, [(x, layer.weight)], layer.bias, relevance, entry, self.epsilon)
+
+
+@dataclass(frozen=True)
+class Proportion(Rule):
+    """In proportion to ``z_ij``, for averages."""
+
+    def divide(self, layer: LinearMap, x: Tensor, relevance: Tensor, entry: Entry) -> Tensor:
+        """See ``Rule``."""
+        return _share(layer, [(x, layer.weight)], layer.bias, relevance, entry)
+
+
+@dataclass(frozen=True)
+class AlphaBeta(Rule):
+    """Positive and negative contributions apart: alpha times one share less beta times the other (Bach et al. 2015).
+
+    With 1 and 0 this is z+ (Montavon et al. 2017).
+    """
+
+    alpha: float = 1
+    beta: float = 0
+    ignore_bias: bool = False
+
+    def divide(self, layer: LinearMap, x: Tensor, relevance: Tensor, entry: Entry) -> Tensor:
+        """See ``Rule``."""
+        bias = None if self.ignore_bias else layer.bias
+        up = None if bias is None else bias.clamp(min=0)
+        positive = _signs(x, layer.weight, positive=True)
+        result = _share(layer, positive, up, relevance, entry, factor=self.alpha)
+        if self.beta == 0:
+            return result
+        down = None if bias is None else bias.clamp(max=0)
+        negative = _signs(x, layer.weight, positive=False)
+        return result.add_(_share(layer, negative, down, relevance, entry, factor=-self.beta))
+
+
+@dataclass(frozen=True)
+class Gamma(Rule):
+    """Contributions of the output's sign count 1 + gamma times (Montavon et al. 2019)."""
+
     gamma: float
-    low: float | None
-    high: float | None
-    ignore_bias: bool
+
+    def divide(self, layer: LinearMap, x: Tensor, relevance: Tensor, entry: Entry) -> Tensor:
+        """See ``Rule``."""
+        if not bool(relevance.any()):
+            return torch.zeros_like(x)
+        z = layer.apply(x, layer.weight)
+        up = (z if layer.bias is None else z.add_(layer.bias)) > 0
+        result: Tensor | None = None
+        for positive, chosen in ((True, up), (False, ~up)):
+            # Behind a ReLU no relevance arrives at negative outputs.
+            part = relevance.where(chosen, relevance.new_zeros(()))
+            if bool(part.any()):
+                share = self._side(layer, x, part, entry, positive)
+                result = share if result is None else result.add_(share)
+        return torch.zeros_like(x) if result is None else result
+
+    def _side(self, layer: LinearMap, x: Tensor, relevance: Tensor, entry: Entry, positive: bool) -> Tensor:
+        bias = layer.bias
+        if bias is not None:
+            bias = bias + self.gamma * (bias.clamp(min=0) if positive else bias.clamp(max=0))
+        terms = _signs(x, layer.weight, positive)
+        if len(terms) == 1 and layer.weight is not None and terms[0][1] is not None:
+            terms = [(x, layer.weight + self.gamma * terms[0][1])]
+        else:
+            terms = [(x, layer.weight), *((self.gamma * part, weight) for part, weight in terms)]
+        return _share(layer, terms, bias, relevance, entry)
 
 
-class SplitInProportion(Hook):  # type: ignore[misc]
-    """Gives each summand its share of the sum's relevance, ``R_i = x_i / (x_1 + x_2) R``.
+@dataclass(frozen=True)
+class Flat(Rule):
+    """The same for every input of an output, whatever it contributes (Lapuschkin et al. 2019)."""
 
-    This is the epsilon rule of a layer that adds, and what Zennit's ``Norm`` does to a stacked tensor;
-    without it the gradient hands the whole relevance to both summands.
+    def divide(self, layer: LinearMap, x: Tensor, relevance: Tensor, entry: Entry) -> Tensor:
+        """See ``Rule``."""
+        weight = None if layer.weight is None else torch.ones_like(layer.weight)
+        return _share(layer, [(torch.ones_like(x), weight)], None, relevance, entry)
+
+
+@dataclass(frozen=True)
+class WSquare(Rule):
+    """In proportion to squared weights, for inputs without bounds (Montavon et al. 2017)."""
+
+    def divide(self, layer: LinearMap, x: Tensor, relevance: Tensor, entry: Entry) -> Tensor:
+        """See ``Rule``."""
+        weight = None if layer.weight is None else layer.weight.square()
+        return _share(layer, [(torch.ones_like(x), weight)], None, relevance, entry)
+
+
+@dataclass(frozen=True)
+class ZBox(Rule):
+    """In proportion to ``x w - low w+ - high w-``, for inputs between bounds (Montavon et al. 2017).
+
+    Attributes:
+        low: Lower bound; None: the minimum of each volume and channel.
+        high: Upper bound; None: the maximum.
     """
 
-    def forward(self, _module: nn.Module, inputs: tuple[Tensor, ...], _output: Tensor) -> None:
-        """Keep the summands."""
-        self.stored_tensors["input"] = inputs
+    low: float | None = None
+    high: float | None = None
 
-    def backward(
-        self, _module: nn.Module, _grad_input: tuple[Tensor, ...], grad_output: tuple[Tensor, ...]
-    ) -> tuple[Tensor, ...]:
-        """Return the relevance of each summand."""
-        summands = self.stored_tensors["input"]
-        factor = grad_output[0] / stabilize(sum(summands), STABILIZER)
-        return tuple(summand * factor for summand in summands)
+    def divide(self, layer: LinearMap, x: Tensor, relevance: Tensor, entry: Entry) -> Tensor:
+        """See ``Rule``."""
+        if layer.weight is None:
+            raise InputError("LRP: the box rule is for convolutions and linear layers.")
+        low, high = self._bounds(x)
+        terms: Terms = [
+            (x, layer.weight),
+            (-low.expand_as(x).contiguous(), layer.weight.clamp(min=0)),
+            (-high.expand_as(x).contiguous(), layer.weight.clamp(max=0)),
+        ]
+        return _share(layer, terms, None, relevance, entry)
 
-
-def composite_of(canonical: Canonical, volumes: Tensor, settings: Settings) -> Composite:
-    """Return Zennit's composite for a network and the volumes that are to be explained.
-
-    Raises:
-        InputError: The box rule does not apply to this network or these volumes.
-    """
-    rules = _rules(settings)
-    if settings.composite == "epsilon-gamma-box" and not canonical.fed_by_input:
-        raise InputError(
-            "LRP: the box rule of epsilon-gamma-box needs a first layer that takes the volume itself; here "
-            "something stands between. Choose another composite."
-        )
-    if settings.composite == "epsilon-plus-flat" and not canonical.fed_by_voxels:
-        raise InputError(
-            "LRP: the flat rule of epsilon-plus-flat needs a first layer that sees voxels; here an average, a "
-            "sum or a batch normalisation stands before it. Choose another composite."
-        )
-    first = _first_rule(volumes, settings)
-
-    def rule_of(_context: dict[str, Any], name: str, _module: nn.Module) -> Hook | None:
-        if first is not None and name in canonical.first:
-            return first
-        part = canonical.parts.get(name)
-        return rules.get(part) if part is not None else None
-
-    return Composite(module_map=rule_of)
+    def _bounds(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        space = tuple(range(2, x.ndim)) or (1,)
+        lowest, highest = x.amin(space, keepdim=True), x.amax(space, keepdim=True)
+        low = lowest if self.low is None else torch.full_like(lowest, self.low)
+        high = highest if self.high is None else torch.full_like(highest, self.high)
+        if bool((lowest < low).any()) or bool((highest > high).any()):
+            raise InputError(
+                f"LRP: voxels from {float(lowest.min()):g} to {float(highest.max()):g} leave the box of low "
+                f"{float(low.min()):g} and high {float(high.max()):g}. Give bounds that hold for every voxel, or null."
+            )
+        return low, high
 
 
-def _rules(settings: Settings) -> dict[Part, Hook]:
-    zeroed = ["bias"] if settings.ignore_bias else None
-    epsilon = Epsilon(epsilon=settings.epsilon)
-    convolution: dict[str, Callable[[], Hook]] = {
-        "epsilon": lambda: epsilon,
-        "epsilon-plus": lambda: ZPlus(stabilizer=STABILIZER, zero_params=zeroed),
-        "epsilon-plus-flat": lambda: ZPlus(stabilizer=STABILIZER, zero_params=zeroed),
-        "epsilon-alpha2-beta1": lambda: AlphaBeta(alpha=2, beta=1, stabilizer=STABILIZER, zero_params=zeroed),
-        "epsilon-gamma-box": lambda: Gamma(gamma=settings.gamma, stabilizer=STABILIZER),
-    }
-    return {
-        Part.CONVOLUTION: convolution[settings.composite](),
-        Part.DENSE: epsilon,
-        Part.SUM: SplitInProportion(),
-        Part.AVERAGE: Norm(stabilizer=STABILIZER),
-        Part.ACTIVATION: Pass(),
-        Part.BATCH_NORM: epsilon,
-    }
+@dataclass(frozen=True)
+class Pass(Rule):
+    """Relevance passes unchanged, for layers whose output has the shape of their input."""
 
-
-def _first_rule(volumes: Tensor, settings: Settings) -> Hook | None:
-    if settings.composite == "epsilon-plus-flat":
-        return Flat(stabilizer=STABILIZER)
-    if settings.composite == "epsilon-gamma-box":
-        low, high = _box(volumes, settings)
-        return ZBox(low=low, high=high, stabilizer=STABILIZER)
-    return None
-
-
-def _box(volumes: Tensor, settings: Settings) -> tuple[Tensor, Tensor]:
-    """Return the bounds of the box, [N, C, 1, 1, 1]."""
-    space = tuple(range(2, volumes.ndim))
-    lowest, highest = volumes.amin(space, keepdim=True), volumes.amax(space, keepdim=True)
-    low = lowest if settings.low is None else torch.full_like(lowest, settings.low)
-    high = highest if settings.high is None else torch.full_like(highest, settings.high)
-    if bool((lowest < low).any()) or bool((highest > high).any()):
-        raise InputError(
-            f"LRP: voxels from {float(lowest.min()):g} to {float(highest.max()):g} leave the box of low "
-            f"{float(low.min()):g} and high {float(high.max()):g}. Give bounds that hold for every voxel, or "
-            "null."
-        )
-    return low, high
+    def divide(self, layer: LinearMap, x: Tensor, relevance: Tensor, entry: Entry) -> Tensor:  # noqa: ARG002
+        """See ``Rule``."""
+        if x.shape != relevance.shape:
+            raise InputError(
+                f"LRP: the rule pass needs a layer whose output has the shape of its input; {entry.name} makes "
+                f"{list(relevance.shape[1:])} of {list(x.shape[1:])}."
+            )
+        return relevance.clone()

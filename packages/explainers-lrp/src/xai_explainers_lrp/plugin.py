@@ -7,16 +7,21 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from xai_core import Explainer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from torch import Tensor, nn
 
     from xai_core import Attribution
 
+    from ._settings import Settings
+
 __all__ = ["LRP"]
 
-CompositeName = Literal["epsilon", "epsilon-plus", "epsilon-plus-flat", "epsilon-alpha2-beta1", "epsilon-gamma-box"]
+CompositeName = Literal[
+    "epsilon", "epsilon-plus", "epsilon-plus-flat", "epsilon-alpha2-beta1", "epsilon-alpha2-beta1-flat",
+    "epsilon-gamma", "epsilon-gamma-box",
+]  # fmt: skip
 
 
 class LRP(Explainer):
@@ -28,16 +33,17 @@ class LRP(Explainer):
     relevance of a volume sums to the output. A bias that a rule counts as a contribution keeps its share;
     ``details`` says how much was left.
 
-    Works on a copy of the network whose batch normalisation is merged into the layer before it, whose sums
-    are split in proportion to their summands, and whose functions and repeated modules are modules of their
-    own. Batch normalisation that no convolution or linear layer feeds alone is an affine layer with the
-    epsilon rule, in every composite. A network with a part that has no rule is refused, by name.
+    Works on the network's canonical form (``xai_core.canonical``): batch normalisation is merged into the layer
+    before it or behind it, functions and repeated modules are modules of their own. Batch normalisation that stands
+    alone is an affine layer with the epsilon rule, in every composite; sums and averages are split in proportion to
+    their parts; where a sigmoid gates a signal, the signal takes the relevance (Arras et al. 2017,
+    doi:10.18653/v1/W17-5221). A network with a part that has no rule is refused, by name.
 
     Args:
         composite: ``"epsilon"``: the epsilon rule everywhere. The others have it in linear layers, and in
-            convolutions ``"epsilon-plus"``: z+; ``"epsilon-plus-flat"``: z+, and flat in the first layer;
-            ``"epsilon-alpha2-beta1"``: alpha-beta with 2 and 1; ``"epsilon-gamma-box"``: gamma, and box (z^B)
-            in the first layer.
+            convolutions ``"epsilon-plus"``: z+, which is alpha-beta with 1 and 0; ``"epsilon-alpha2-beta1"``:
+            alpha-beta with 2 and 1; ``"epsilon-gamma"``: gamma. ``-flat`` and ``-box`` have flat or box (z^B) in
+            the first layer.
         epsilon: Added to the magnitude of the denominators of the epsilon rule; larger values are less noisy
             and lose relevance.
         gamma: How much more positive than negative weights count in the gamma rule.
@@ -48,10 +54,19 @@ class LRP(Explainer):
             relevance. Only for the composites with z+ or alpha-beta: without the bias the denominators of the
             others cross zero, and the map explodes. Linear layers and batch normalisation that is not merged
             keep theirs.
+        rules: Other rules for some layers, ``{"layers": "layer4.*", "rule": "gamma", "gamma": 0.1}``; ``layers`` is
+            a pattern of module names as in ``model.named_modules()`` (``*`` stands for anything), ``rule`` one of
+            epsilon, gamma, z-plus, alpha-beta (with ``alpha`` and ``beta``), flat, w-square, z-box, pass. The last
+            entry that fits a layer counts. ``pass`` also lets relevance pass a layer without a rule unchanged, such
+            as instance normalisation (Achtibat et al. 2024, arXiv 2402.05602).
+        start: What relevance begins with: ``"logit"``: the output; ``"one"``; ``"probability"``: its softmax.
+        contrast: Explain the output less another one: an index, or ``"rest"``: the mean of all others.
+        reference: For a regression: begin with output - reference, so that the map's sign says on which side of it
+            the prediction lies. The division among the voxels is that of the output.
+        layer_sums: Whether ``details`` holds the sum of relevance of every layer, with its rule.
 
     Raises:
-        ValueError: ``low`` is not below ``high``, or ``ignore_bias`` is asked of a composite that does not
-            allow it.
+        ValueError: The parameters contradict each other.
     """
 
     config_schema: ClassVar[Mapping[str, Any]] = {
@@ -65,6 +80,8 @@ class LRP(Explainer):
                     "epsilon-plus",
                     "epsilon-plus-flat",
                     "epsilon-alpha2-beta1",
+                    "epsilon-alpha2-beta1-flat",
+                    "epsilon-gamma",
                     "epsilon-gamma-box",
                 ],
                 "default": "epsilon-plus",
@@ -98,7 +115,64 @@ class LRP(Explainer):
                 "type": "boolean",
                 "default": False,
                 "description": "Whether biases of convolutions are left out of the denominators, so that "
-                "they take no relevance; for epsilon-plus, epsilon-plus-flat and epsilon-alpha2-beta1.",
+                "they take no relevance; for the composites with plus or alpha2-beta1.",
+            },
+            "rules": {
+                "type": ["array", "null"],
+                "default": None,
+                "description": "Other rules for some layers; the last entry that fits a layer counts.",
+                "items": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "required": ["layers", "rule"],
+                    "properties": {
+                        "layers": {
+                            "type": "string",
+                            "minLength": 1,
+                            "description": "Pattern of module names, such as conv1 or layer4.*",
+                        },
+                        "rule": {
+                            "enum": [
+                                "epsilon",
+                                "gamma",
+                                "z-plus",
+                                "alpha-beta",
+                                "flat",
+                                "w-square",
+                                "z-box",
+                                "pass",
+                            ],
+                            "description": "The rule of these layers.",
+                        },
+                        "epsilon": {"type": "number", "exclusiveMinimum": 0, "description": "Of the epsilon rule."},
+                        "gamma": {"type": "number", "minimum": 0, "description": "Of the gamma rule."},
+                        "alpha": {"type": "number", "minimum": 1, "description": "Of alpha-beta; default: 2."},
+                        "beta": {"type": "number", "minimum": 0, "description": "Of alpha-beta; default: 1."},
+                        "low": {"type": "number", "description": "Lower bound of z-box."},
+                        "high": {"type": "number", "description": "Upper bound of z-box."},
+                        "ignore_bias": {"type": "boolean", "description": "Of z-plus and alpha-beta."},
+                    },
+                },
+            },
+            "start": {
+                "enum": ["logit", "one", "probability"],
+                "default": "logit",
+                "description": "What relevance begins with: the output, 1, or the softmax of the outputs.",
+            },
+            "contrast": {
+                "anyOf": [{"type": "integer", "minimum": 0}, {"const": "rest"}, {"type": "null"}],
+                "default": None,
+                "description": "Output that is subtracted from the explained one, or rest: the mean of all others.",
+            },
+            "reference": {
+                "type": ["number", "null"],
+                "default": None,
+                "description": "For a regression: relevance begins with output - reference.",
+            },
+            "layer_sums": {
+                "type": "boolean",
+                "default": False,
+                "description": "Whether the sidecar holds the sum of relevance of every layer, with its rule.",
             },
         },
     }
@@ -112,20 +186,40 @@ class LRP(Explainer):
         low: float | None = None,
         high: float | None = None,
         ignore_bias: bool = False,
+        rules: Sequence[Mapping[str, Any]] | None = None,
+        start: Literal["logit", "one", "probability"] = "logit",
+        contrast: int | Literal["rest"] | None = None,
+        reference: float | None = None,
+        layer_sums: bool = False,
     ) -> None:
         if low is not None and high is not None and low >= high:
             raise ValueError(f"low is {low}, which is not below high, {high}.")
-        if ignore_bias and composite in ("epsilon", "epsilon-gamma-box"):
+        if ignore_bias and composite in ("epsilon", "epsilon-gamma", "epsilon-gamma-box"):
             raise ValueError(
                 f"ignore_bias does not go with the composite {composite}: without the bias its denominators "
-                "cross zero. Use epsilon-plus, epsilon-plus-flat or epsilon-alpha2-beta1."
+                "cross zero. Use epsilon-plus or epsilon-alpha2-beta1."
             )
+        if start != "logit" and (contrast is not None or reference is not None):
+            raise ValueError("contrast and reference begin with the outputs; give start: logit, or leave them out.")
+        if contrast is not None and reference is not None:
+            raise ValueError("contrast is for classes and reference for a regression; give one of them.")
+        for row in rules or ():
+            if row["rule"] == "alpha-beta" and abs(row.get("alpha", 2) - row.get("beta", 1) - 1) > 1e-9:
+                raise ValueError(
+                    f"rules: alpha {row.get('alpha', 2)} and beta {row.get('beta', 1)} of {row['layers']!r}: alpha - "
+                    "beta must be 1, or the sum of relevance changes."
+                )
         self.composite = composite
         self.epsilon = epsilon
         self.gamma = gamma
         self.low = low
         self.high = high
         self.ignore_bias = ignore_bias
+        self.rules = rules
+        self.start = start
+        self.contrast = contrast
+        self.reference = reference
+        self.layer_sums = layer_sums
 
     def explain(self, model: nn.Module, volumes: Tensor, target: Tensor | None) -> Attribution:
         """Return the relevance of every voxel for one output of each volume.
@@ -139,22 +233,38 @@ class LRP(Explainer):
             target: int64 [N], each in 0..outputs-1; None: the highest logit, or the only output.
 
         Returns:
-            The attribution; its ``details`` are, for each volume, ``sum_of_relevance``, ``output`` and their
-            quotient ``conservation`` (None where the output is 0).
+            The attribution; each of its ``details`` holds ``conservation``: ``sum_of_relevance``, ``output``,
+            ``start`` (the relevance to begin with), ``ratio`` (sum / start), ``absorbed_by_biases``,
+            ``absorbed_by_epsilon``, ``unexplained`` (what is left of start), ``unexplained_share`` of start, and on
+            request ``layers``. Ratio and share are None where start is 0.
 
         Raises:
             InputError: A volume is not finite, a target is out of range, the network does not return [N,
                 outputs], or a part of it has no rule; the message names it.
         """
         from ._attribute import attribute
-        from ._rules import Settings
 
-        settings = Settings(
+        return attribute(model, volumes, target, self._settings())
+
+    def self_check(self, model: nn.Module, volumes: Tensor) -> str:
+        """Test that relevance sums to what it began with where no layer has a bias; see ``Explainer.self_check``."""
+        from ._check import check
+
+        return check(model, volumes, self._settings())
+
+    def _settings(self) -> Settings:
+        from ._settings import Settings
+
+        return Settings(
             composite=self.composite,
             epsilon=self.epsilon,
             gamma=self.gamma,
             low=self.low,
             high=self.high,
             ignore_bias=self.ignore_bias,
+            rules=tuple(self.rules or ()),
+            start=self.start,
+            contrast=self.contrast,
+            reference=self.reference,
+            layer_sums=self.layer_sums,
         )
-        return attribute(model, volumes, target, settings)

@@ -1,4 +1,7 @@
-"""What the explainers of this package share: checked volumes, outputs and targets, a model left as it was."""
+"""What explainers share: checked volumes, outputs and targets, full precision, a model left as it was.
+
+For authors of explainers: ``explaining`` is all that one needs which works on the network itself.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xai_core import Attribution, InputError
+from ..errors import InputError
+from ..types import Attribution
 
-__all__ = ["Explained", "as_attribution", "differentiating", "explaining", "logits"]
+__all__ = [
+    "Explained",
+    "as_attribution",
+    "check_volumes",
+    "differentiating",
+    "explaining",
+    "full_precision",
+    "logits",
+    "resolve_target",
+    "unwrapped",
+]
 
 # What autograd says where no gradient leads from the output to the tensor that it was asked for.
 _NO_GRADIENT = ("does not require grad", "appears to not have been used in the graph")
@@ -44,21 +58,19 @@ def explaining(model: nn.Module, volumes: Tensor, target: Tensor | None) -> Iter
     Raises:
         InputError: Volumes, output or target are not what ``Explainer.explain`` asks for.
     """
-    _check_volumes(model, volumes)
+    check_volumes(volumes)
+    model = unwrapped(model)
+    _check_device(model, volumes)
     flags = [(module, module.training) for module in model.modules()]
     try:
         model.eval()
         _check_evaluation_mode(model)
         # A caller's no_grad, inference_mode or autocast must not reach the gradients.
-        with (
-            torch.inference_mode(False),
-            torch.enable_grad(),
-            torch.autocast(volumes.device.type, enabled=False),
-        ):
+        with torch.inference_mode(False), torch.enable_grad(), full_precision(volumes.device):
             copy = volumes.detach().to(_precision(model), copy=True).requires_grad_()
             with torch.no_grad():
                 outputs = logits(model, copy)
-            resolved = _resolve_target(outputs, target)
+            resolved = resolve_target(outputs, target)
             output = outputs.gather(1, resolved[:, None])[:, 0]
             yield Explained(lambda given: logits(model, given), copy, resolved, output)
     finally:
@@ -139,10 +151,15 @@ def as_attribution(
     return Attribution(relevance, explained.output.detach().to(torch.float32), explained.target, details)
 
 
-def _check_volumes(model: nn.Module, volumes: Tensor) -> None:
+def check_volumes(volumes: Tensor) -> None:
+    """Check that volumes are floating point [N, C, D, H, W], not empty and finite.
+
+    Raises:
+        InputError: They are not; the message says which of them and what.
+    """
     if not isinstance(volumes, Tensor) or volumes.ndim != 5 or volumes.numel() == 0:
         what = f"a tensor {list(volumes.shape)}" if isinstance(volumes, Tensor) else type(volumes).__name__
-        raise InputError(f"volumes must be a tensor [N, C, D, H, W], not {what}.")
+        raise InputError(f"volumes must be a tensor [N, C, D, H, W], not empty; this is {what}.")
     if not volumes.is_floating_point():
         raise InputError(f"volumes must be float32, not {volumes.dtype}. Convert them with .float().")
     wrong = (~torch.isfinite(volumes)).flatten(1).sum(1)
@@ -151,6 +168,32 @@ def _check_volumes(model: nn.Module, volumes: Tensor) -> None:
         raise InputError(
             f"volumes[{index}] has {int(wrong[index])} voxels that are NaN or infinite. Replace them before explaining."
         )
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the network inside ``DataParallel`` or ``DistributedDataParallel``."""
+    while isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        model = model.module
+    return model
+
+
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Switch off reduced precision: with TF32 the parts of a cancelling sum keep three digits only."""
+    with torch.autocast(device.type, enabled=False):
+        if device.type == "cuda":
+            matmul = torch.backends.cuda.matmul.allow_tf32
+            torch.backends.cuda.matmul.allow_tf32 = False
+            try:
+                with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+                    yield
+            finally:
+                torch.backends.cuda.matmul.allow_tf32 = matmul
+        else:
+            yield
+
+
+def _check_device(model: nn.Module, volumes: Tensor) -> None:
     devices = {tensor.device for tensor in model.parameters()}
     if devices and volumes.device not in devices:
         found = ", ".join(sorted(str(device) for device in devices))
@@ -184,8 +227,16 @@ def _precision(model: nn.Module) -> torch.dtype:
     return torch.float64 if torch.float64 in found else torch.float32
 
 
-def _resolve_target(outputs: Tensor, target: Tensor | None) -> Tensor:
-    """Return int64 [N] on the device of ``outputs`` [N, outputs]."""
+def resolve_target(outputs: Tensor, target: Tensor | None) -> Tensor:
+    """Return the indices of the outputs to explain, int64 [N] on the device of ``outputs`` [N, outputs].
+
+    Args:
+        outputs: What the model returned.
+        target: int64 [N], or None for the largest output of each volume (the only one of a regression).
+
+    Raises:
+        InputError: The target has another shape or type, or there is no such output.
+    """
     count, classes = outputs.shape
     if target is None:
         return outputs.argmax(1)  # 0 where there is one output

@@ -17,12 +17,13 @@ class Sizes:
     """Values of the nodes of a graph that is being traced, from tensors that have a shape but no data.
 
     Args:
-        root: The module that is traced; it is copied.
+        root: The module that is traced; its modules are copied when they are needed.
         volumes: [N, C, D, H, W], the input.
     """
 
     def __init__(self, root: nn.Module, volumes: Tensor) -> None:
-        self._root = deepcopy(root).to("meta")
+        self._root = root
+        self._modules: dict[str, nn.Module] = {}
         self._volumes = volumes.to("meta")
         self._values: dict[fx.Node, Any] = {}
 
@@ -48,7 +49,10 @@ class Sizes:
             return getattr(args[0], cast(str, node.target))(*args[1:], **kwargs)
         if node.op == "call_module":
             # Not by calling it: torch.fx catches the calls of modules while it traces.
-            return self._root.get_submodule(cast(str, node.target)).forward(*args, **kwargs)
+            name = cast(str, node.target)
+            if name not in self._modules:
+                self._modules[name] = deepcopy(self._root.get_submodule(name)).to("meta")
+            return self._modules[name].forward(*args, **kwargs)
         raise NotImplementedError(node.op)
 
 

@@ -1,5 +1,4 @@
-"""General rewriting of a traced graph: constants, in-place operations, repeated modules, and what to call "
-"things."""
+"""General rewriting of a traced graph: constants, in-place operations, repeated modules, and what to call things."""
 
 from __future__ import annotations
 
@@ -8,35 +7,61 @@ from typing import Any, cast
 
 from torch import Tensor, fx
 
-from xai_core import InputError
+from ..errors import InputError
 
-from ._trace import ROOT
+__all__ = [
+    "ROOT",
+    "NoRuleError",
+    "holder_of",
+    "holds_tensor",
+    "own_name",
+    "place",
+    "refusal",
+    "replace_constants",
+    "separate_repeated",
+    "take_out",
+    "undo_in_place",
+]
 
-__all__ = ["NoRuleError", "place", "refusal", "replace_constants", "separate_repeated", "take_out", "undo_in_place"]
+
+ROOT = "network"  # what the traced root calls the user's network
 
 
 class NoRuleError(Exception):
     """One operation cannot be explained; the message says why."""
 
 
-def replace_constants(graph: fx.GraphModule, seen: dict[fx.Node, Any]) -> None:
-    """Put sizes and what is calculated from them in as numbers, so that only tensors flow through the graph.
+def replace_constants(graph: fx.GraphModule) -> None:
+    """Put in as constants what does not depend on the volumes' values: numbers as they are, tensors as buffers.
 
     Args:
-        graph: Changed in place.
-        seen: What ``observe`` returned for it.
+        graph: Seen by ``observe``; changed in place.
     """
+    for node in list(graph.graph.nodes):
+        if node.meta["varies"] or node.op in ("output", "get_attr"):
+            continue
+        value = node.meta["value"]
+        if isinstance(value, Tensor):
+            name = f"constant_{node.name}"
+            graph.register_buffer(name, value)
+            node.op, node.target, node.args, node.kwargs = "get_attr", name, (), {}
+        elif not holds_tensor(value):
+            _replace_by_value(node, value)
 
-    def constant(node: fx.Node) -> Any:
-        value = seen[node]
-        holds_tensor = isinstance(value, tuple | list) and any(isinstance(item, Tensor) for item in value)
-        keep = node.meta["is_tensor"] or holds_tensor or node.op == "placeholder"
-        return node if keep else value
 
-    for node in graph.graph.nodes:
-        if node.op != "output":
-            node.args = fx.node.map_arg(node.args, constant)
-            node.kwargs = fx.node.map_arg(node.kwargs, constant)
+def _replace_by_value(node: fx.Node, value: Any) -> None:
+    def constant(each: fx.Node) -> Any:
+        return value if each is node else each
+
+    for user in list(node.users):
+        if user.op != "output":
+            user.args = fx.node.map_arg(user.args, constant)
+            user.kwargs = fx.node.map_arg(user.kwargs, constant)
+
+
+def holds_tensor(value: Any) -> bool:
+    """Whether a value is a tensor, or a tuple or list with one."""
+    return isinstance(value, Tensor) or (isinstance(value, tuple | list) and any(isinstance(v, Tensor) for v in value))
 
 
 def undo_in_place(graph: fx.GraphModule) -> None:
@@ -79,9 +104,9 @@ def separate_repeated(graph: fx.GraphModule) -> None:
         called.add(id(module))
 
 
-def take_out(graph: fx.GraphModule, node: fx.Node) -> None:
-    """Remove an operation that hands on its first tensor as it is."""
-    node.replace_all_uses_with(node.all_input_nodes[0])
+def take_out(graph: fx.GraphModule, node: fx.Node, source: fx.Node | None = None) -> None:
+    """Remove an operation that hands on a tensor as it is: ``source``, or its first."""
+    node.replace_all_uses_with(source or node.all_input_nodes[0])
     graph.graph.erase_node(node)
 
 
@@ -91,14 +116,19 @@ def place(graph: fx.GraphModule, node: fx.Node) -> str:
         return str(node.meta["place"])
     if node.op == "call_module":
         module = graph.get_submodule(cast(str, node.target))
-        return f"module {_own_name(str(node.target))} ({type(module).__name__})"
-    stack = list(cast(dict[str, Any], node.meta.get("nn_module_stack", {})).values())
-    holder = _own_name(stack[-1][0]) if stack else ""
+        return f"module {own_name(str(node.target))} ({type(module).__name__})"
+    holder = holder_of(node)
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
     return f"{name} in {f'module {holder}' if holder else 'the forward of the network'}"
 
 
-def _own_name(name: str) -> str:
+def holder_of(node: fx.Node) -> str:
+    """Return the user's name of the module in whose forward an operation stands; empty for the network's own."""
+    stack = list(cast(dict[str, Any], node.meta.get("nn_module_stack", {})).values())
+    return own_name(stack[-1][0] if stack else node.meta.get("holder", ""))
+
+
+def own_name(name: str) -> str:
     """Return a module's name without what this package put before and behind it."""
     return name.removeprefix(ROOT).removeprefix(".").split("_repeated_")[0]
 
@@ -108,7 +138,8 @@ def refusal(reasons: list[str]) -> InputError:
     listed = "\n".join(f"  {reason}" for reason in reasons[:10])
     more = f"\n  and {len(reasons) - 10} more" if len(reasons) > 10 else ""
     return InputError(
-        f"LRP cannot explain this network: {len(reasons)} of its operations have no rule.\n{listed}{more}\n"
+        f"This network cannot be explained layer by layer: {len(reasons)} of its operations have no rule.\n"
+        f"{listed}{more}\n"
         "Use layers that have one (convolution, linear, batch normalisation, ReLU and its "
         "kin, pooling, sums, concatenation, reshaping), or an explainer that needs gradients only "
         "(input-x-gradient, integrated-gradients)."

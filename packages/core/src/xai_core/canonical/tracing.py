@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from xai_core import InputError
+from ..errors import InputError
+from .graph import holds_tensor
+from .operations import known_part
+from .record import record
+from .sizes import UNKNOWN, Sizes
 
-from ._operations import known_part
-from ._sizes import UNKNOWN, Sizes
-
-__all__ = ["ROOT", "isolated_copy", "observe", "trace"]
-
-ROOT = "network"
+__all__ = ["isolated_copy", "observe", "trace"]
 
 
 class _OneInput(nn.Module):
@@ -38,18 +37,26 @@ class _Tracer(fx.Tracer):
         super().__init__()
         self._volumes = volumes
         self._sizes: Sizes | None = None
+        self._made: list[nn.Module] = []
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Look into all modules but those with a rule and PyTorch's own, which are refused by name."""
         return known_part(m) is not None or super().is_leaf_module(m, module_qualified_name)
 
-    def call_module(
-        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        """Look into a slice of a Sequential, which is a new module that the network does not hold."""
-        if type(m) is nn.Sequential and not any(m is module for module in self.root.modules()):
-            return forward(*args, **kwargs)
-        return super().call_module(m, forward, args, kwargs)
+    def path_of_module(self, mod: nn.Module) -> str:
+        """Return a module's name; one that a forward made (a slice of a Sequential, a pooling) becomes the root's."""
+        try:
+            return super().path_of_module(mod)
+        except NameError:
+            if any(True for _ in mod.parameters()) and type(mod) is not nn.Sequential:
+                raise
+            name = f"made_{len(self._made)}"
+            self._made.append(mod)
+            self.root.add_module(name, mod)
+            paths = self.submodule_paths or {}
+            for inner, module in mod.named_modules(prefix=name):
+                paths.setdefault(module, inner)
+            return paths[mod]
 
     def to_bool(self, obj: fx.Proxy) -> bool:
         """Decide a branch that depends on sizes only."""
@@ -77,7 +84,7 @@ def isolated_copy(model: nn.Module) -> nn.Module:
         copy = deepcopy(model)
     except Exception as error:  # whatever the user's classes raise
         raise InputError(
-            f"LRP works on a copy of the network, and {type(model).__name__} cannot be copied "
+            f"This explainer works on a copy of the network, and {type(model).__name__} cannot be copied "
             f"({type(error).__name__}: {error}). Give a network for which copy.deepcopy works."
         ) from error
     copy.eval().requires_grad_(False)
@@ -87,13 +94,14 @@ def isolated_copy(model: nn.Module) -> nn.Module:
     return copy.to(torch.float64 if wide else torch.float32)
 
 
-def trace(model: nn.Module, volumes: Tensor) -> fx.GraphModule:
+def trace(model: nn.Module, volumes: Tensor) -> tuple[fx.GraphModule, bool]:
     """Return the graph of a network's operations; its modules are the network's own, its hooks are gone.
 
-    The graph holds for volumes of the shape of ``volumes`` [N, C, D, H, W].
+    The graph holds for volumes of the shape of ``volumes`` [N, C, D, H, W], and only for these volumes where the
+    second value is true: torch.fx could not trace the network, and its operations were recorded while it ran.
 
     Raises:
-        InputError: Its ``forward`` depends on values or uses something that cannot be traced.
+        InputError: It can neither be traced nor recorded.
     """
     for module in model.modules():
         # A hook would be called with symbols in place of tensors. If it changed the output, the comparison of
@@ -103,16 +111,17 @@ def trace(model: nn.Module, volumes: Tensor) -> fx.GraphModule:
                 hooks.clear()
     root = _OneInput(model)
     try:
-        graph = _Tracer(volumes).trace(root)
+        return fx.GraphModule(root, _Tracer(volumes).trace(root)), False
     except Exception as error:  # torch.fx passes on whatever the user's code raises on a symbol
-        reason = str(error).strip().split("\n", 1)[0]
-        raise InputError(
-            f"LRP cannot follow the operations of {type(model).__name__}: {type(error).__name__}: {reason}. "
-            "Its forward must be a fixed sequence of operations that torch.fx can trace: no branch, loop or "
-            f"assertion that depends on the data.{_blamed(error)} Write it so, or use an explainer that needs "
-            "gradients only (input-x-gradient, integrated-gradients)."
-        ) from error
-    return fx.GraphModule(root, graph)
+        try:
+            return record(_OneInput(model), volumes)
+        except InputError as refused:
+            reason = str(error).strip().split("\n", 1)[0]
+            raise InputError(
+                f"{refused} torch.fx stopped as well ({type(error).__name__}: {reason}).{_blamed(error)} Write its "
+                "forward with PyTorch's operations, or use an explainer that needs gradients only (input-x-gradient, "
+                "integrated-gradients)."
+            ) from error
 
 
 def _blamed(error: Exception) -> str:
@@ -126,23 +135,35 @@ def _blamed(error: Exception) -> str:
 
 
 class _Observer(fx.Interpreter):
-    """Runs a graph and keeps the shape of every tensor and the value of everything else."""
+    """Runs a graph and notes the shape of every tensor and the value of all that the volumes' values do not decide."""
 
     def __init__(self, graph: fx.GraphModule) -> None:
         super().__init__(graph)
         self.seen: dict[fx.Node, Any] = {}
+        self.reads_data = False
 
     def run_node(self, n: fx.Node) -> Any:
         value = super().run_node(n)
-        self.seen[n] = tuple(value.shape) if isinstance(value, Tensor) else value
+        sources = any(source.meta["varies"] for source in n.all_input_nodes)
+        tensors = holds_tensor(value)
+        name = n.target if isinstance(n.target, str) else getattr(n.target, "__name__", "")
+        n.meta["varies"] = n.op == "placeholder" or (tensors and sources and name not in _MAKERS)
         n.meta["is_tensor"] = isinstance(value, Tensor)
+        self.seen[n] = tuple(value.shape) if isinstance(value, Tensor) else value
+        if not n.meta["varies"]:
+            n.meta["value"] = value
+            self.reads_data = self.reads_data or (sources and name in ("item", "tolist"))
         return value
 
 
-def observe(graph: fx.GraphModule, volumes: Tensor) -> dict[fx.Node, Any]:
-    """Run a graph on volumes; return each node's shape (a tensor's) or value (of anything else).
+# Their value does not depend on the values of the tensor that they are asked of.
+_MAKERS = frozenset(["new_zeros", "new_ones", "new_full", "new_empty", "zeros_like", "ones_like", "full_like"])
 
-    Sets ``node.meta["is_tensor"]``.
+
+def observe(graph: fx.GraphModule, volumes: Tensor) -> tuple[dict[fx.Node, Any], bool]:
+    """Run a graph on volumes; return each node's shape (a tensor's) or value, and whether it reads voxels as numbers.
+
+    Sets ``node.meta``: ``is_tensor``; ``varies``, whether it depends on the volumes' values; else ``value``.
 
     Raises:
         InputError: It does not run; a branch was then traced that these volumes do not take.
@@ -154,7 +175,7 @@ def observe(graph: fx.GraphModule, volumes: Tensor) -> dict[fx.Node, Any]:
     except Exception as error:
         reason = str(error).strip().split("\n", 1)[0]
         raise InputError(
-            "LRP cannot follow the operations of this network: its traced form fails on volumes of shape "
+            "This explainer cannot follow the operations of this network: its traced form fails on volumes of shape "
             f"{tuple(volumes.shape)} ({type(error).__name__}: {reason}). Its forward must not depend on the data."
         ) from error
-    return observer.seen
+    return observer.seen, observer.reads_data

@@ -1,0 +1,154 @@
+"""The canonical form of a user's network, checked against the network and kept while it does not change."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..engine.requests import check_volumes, full_precision, logits, unwrapped
+from ..errors import InputError
+from .canonize import Canonical, canonize
+from .tracing import isolated_copy
+
+__all__ = ["canonical_form"]
+
+_AGREEMENT = 1e-4  # of the canonical form's outputs with the network's, relative to the largest
+_KEPT = 2  # forms for each network: its batches and the last, smaller one
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A form with all that it was made from."""
+
+    tensors: Mapping[str, Tensor]
+    structure: list[Any]
+    canonical: Canonical
+
+
+_forms: weakref.WeakKeyDictionary[nn.Module, dict[Any, _Kept]] = weakref.WeakKeyDictionary()
+
+
+def canonical_form(model: nn.Module, volumes: Tensor, passed: Sequence[str] = ()) -> Canonical:
+    """Return the canonical form of a network, for volumes of this size, in evaluation mode.
+
+    The network is neither run in training mode nor changed. A second call for the same network, weights and size of
+    volumes returns the same form again: treat it as read-only.
+
+    Args:
+        model: Maps [N, C, D, H, W] to [N, outputs].
+        volumes: Floating point [N, C, D, H, W], finite.
+        passed: Patterns (as of ``fnmatch``) of names of modules without a rule that relevance is to pass unchanged.
+
+    Raises:
+        InputError: The volumes, or what the network returns for them, cannot be explained; it cannot be copied or
+            followed; some of its operations have no rule (the message names each, its place and what can be done);
+            or its form computes something else.
+    """
+    check_volumes(volumes)
+    model = unwrapped(model)
+    device = next(model.parameters(), volumes).device
+    key = (tuple(volumes.shape), volumes.dtype, device, tuple(passed))
+    with torch.inference_mode(False), torch.no_grad(), full_precision(device):
+        kept = _forms.get(model, {}).get(key)
+        if kept is not None and _is_current(kept, model):
+            return kept.canonical
+        return _make(model, volumes, passed, key)
+
+
+def _make(model: nn.Module, volumes: Tensor, passed: Sequence[str], key: Any) -> Canonical:
+    structure = _structure(model)
+    copy = isolated_copy(model)
+    tensors = _tensors(copy)  # canonizing replaces tensors and never writes into one
+    inputs = volumes.detach().to(next(copy.parameters(), volumes).device, precision(copy)).clone()
+    outputs = logits(copy, inputs)
+    canonical = canonize(copy, inputs, passed)
+    _check_agreement(canonical, model, inputs, outputs, passed)
+    if canonical.depends_on_data or structure is None:
+        return canonical
+    forms = _forms.setdefault(model, {})
+    forms.pop(key, None)
+    while len(forms) >= _KEPT:
+        del forms[next(iter(forms))]
+    forms[key] = _Kept(tensors, structure, canonical)
+    return canonical
+
+
+def precision(model: nn.Module) -> torch.dtype:
+    """Return the data type in which an isolated copy computes."""
+    wide = any(tensor.dtype == torch.float64 for tensor in model.parameters())
+    return torch.float64 if wide else torch.float32
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach() for name, tensor in (*model.named_parameters(), *model.named_buffers())}
+
+
+def _is_current(kept: _Kept, model: nn.Module) -> bool:
+    now = _tensors(model)
+    return (
+        kept.structure == _structure(model)
+        and kept.tensors.keys() == now.keys()
+        and all(torch.equal(tensor.to(now[name].dtype), now[name]) for name, tensor in kept.tensors.items())
+    )
+
+
+def _structure(model: nn.Module) -> list[Any] | None:
+    """Return what besides its tensors decides what a network computes; None where hooks may decide more."""
+    found: list[Any] = []
+    for name, module in model.named_modules():
+        settings = []
+        for attribute, value in vars(module).items():
+            if attribute in ("_parameters", "_buffers", "_modules", "training"):
+                continue
+            if isinstance(value, dict) and attribute.startswith("_") and "hook" in attribute:
+                if value and "state_dict" not in attribute:
+                    return None
+                continue
+            settings.append((attribute, _identity(value)))
+        found.append((name, type(module), settings))
+    return found
+
+
+def _identity(value: Any) -> Any:
+    """Return what tells a setting from another one."""
+    if isinstance(value, bool | int | float | str | None):
+        return value
+    if isinstance(value, tuple | list):
+        return type(value), [_identity(item) for item in value]
+    if isinstance(value, Tensor):
+        return id(value), value._version
+    return id(value)
+
+
+def _check_agreement(
+    canonical: Canonical, model: nn.Module, inputs: Tensor, outputs: Tensor, passed: Sequence[str]
+) -> None:
+    """Refuse a network whose canonical form computes something else.
+
+    Raises:
+        InputError: The outputs differ by more than rounding.
+    """
+    difference = _difference(canonical.network(inputs), outputs)
+    if difference > _AGREEMENT and inputs.dtype != torch.float64:
+        # A logit that is a small difference of large numbers: rounding may be larger than the tolerance.
+        exact = isolated_copy(model).double()
+        double = inputs.double()
+        expected = exact(double)  # before it is canonised, which changes its modules and drops its hooks
+        difference = _difference(canonize(exact, double, passed).network(double), expected)
+    if difference > _AGREEMENT:
+        raise InputError(
+            "The network in the form that this explainer needs gives other outputs than the network itself "
+            f"(relative difference {difference:.1e}). Something in its forward is not seen: a hook that changes "
+            "values, or a branch on the data. Remove it, or use an explainer that needs gradients only "
+            "(input-x-gradient, integrated-gradients)."
+        )
+
+
+def _difference(found: Tensor, expected: Tensor) -> float:
+    scale = max(float(expected.abs().max()), torch.finfo(expected.dtype).tiny)
+    return float((found - expected).abs().max()) / scale

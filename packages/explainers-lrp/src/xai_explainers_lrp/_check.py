@@ -1,0 +1,46 @@
+"""Tests LRP on a given network by the law that it must keep: relevance is conserved."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from ._attribute import attribute
+from ._settings import Settings
+
+__all__ = ["check"]
+
+_TOLERANCE = 1e-3
+
+
+def check(model: nn.Module, volumes: Tensor, settings: Settings) -> str:
+    """Return how far the sum of relevance is from what it began with, on a copy of the network without biases.
+
+    Raises:
+        AssertionError: By more than a thousandth.
+        InputError: The network is refused.
+    """
+    settings = replace(settings, epsilon=min(settings.epsilon, 1e-9), layer_sums=False)
+    worst = 0.0
+    for detail in attribute(without_biases(model), volumes, None, settings).details or ():
+        found = detail["conservation"]
+        absorbed = abs(found["absorbed_by_biases"]) + abs(found["absorbed_by_epsilon"])
+        worst = max(worst, (abs(found["unexplained"]) + absorbed) / max(abs(found["start"]), 1e-30))
+    assert worst <= _TOLERANCE, f"without biases relevance misses {worst:.1%} of what it began with"
+    return f"without biases relevance sums to the output: off by {worst:.0e}"
+
+
+def without_biases(model: nn.Module) -> nn.Module:
+    """Return a copy whose layers have no offsets: biases are 0, and batch normalisation maps 0 to 0."""
+    copy = deepcopy(model).eval()
+    with torch.no_grad():
+        for name, parameter in copy.named_parameters():
+            if name.rsplit(".", 1)[-1] == "bias":
+                parameter.zero_()
+        for module in copy.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
+                module.running_mean.zero_()
+    return copy

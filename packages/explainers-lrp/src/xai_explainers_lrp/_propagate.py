@@ -1,0 +1,106 @@
+"""Runs a canonical network so that its backward pass propagates relevance in place of gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from xai_core.canonical import Canonical, Part
+
+from ._ledger import Entry, Ledger
+from ._maps import map_of
+from ._rules import STABILIZER, Rule
+
+__all__ = ["Propagation"]
+
+
+class _Divide(torch.autograd.Function):
+    """A layer with a rule."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, layer: nn.Module, part: Part, rule: Rule, entry: Entry, sums: bool) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.layer, ctx.part, ctx.rule, ctx.entry, ctx.sums = layer, part, rule, entry, sums
+        result: Tensor = layer(x)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor, None, None, None, None, None]:
+        (x,) = ctx.saved_tensors
+        divided = ctx.rule.divide(map_of(ctx.layer, ctx.part, x.ndim), x, relevance, ctx.entry)
+        if ctx.sums:
+            ctx.entry.output, ctx.entry.input = relevance.flatten(1).sum(1), divided.flatten(1).sum(1)
+        return divided, None, None, None, None, None
+
+
+class _Split(torch.autograd.Function):
+    """A sum of two tensors: each gets its share, ``R_i = x_i / (x_1 + x_2) R``, the epsilon rule of a layer that adds.
+
+    The gradient would hand the whole relevance to both.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, first: Tensor, second: Tensor, factors: tuple[float, float]) -> Tensor:
+        ctx.save_for_backward(first, second)
+        ctx.factors = factors
+        return factors[0] * first + factors[1] * second if factors != (1, 1) else first + second
+
+    @staticmethod
+    def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor, Tensor, None]:
+        a, b = (tensor if factor == 1 else factor * tensor
+                for tensor, factor in zip(ctx.saved_tensors, ctx.factors, strict=True))  # fmt: skip
+        total = a + b
+        total.add_(torch.copysign(total.new_tensor(STABILIZER), total))
+        quotient = torch.div(relevance, total, out=total)
+        return (a * quotient).sum_to_size(a.shape), (b * quotient).sum_to_size(b.shape), None
+
+
+class _PassOn(torch.autograd.Function):
+    """An activation, a scaling or a gated signal: the relevance passes unchanged."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, layer: nn.Module, others: tuple[Tensor, ...]) -> Tensor:
+        ctx.shape = x.shape
+        result: Tensor = layer(x, *others)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor, None, None]:
+        return relevance.sum_to_size(ctx.shape), None, None
+
+
+class Propagation(fx.Interpreter):
+    """A canonical network whose backward pass follows rules.
+
+    Args:
+        canonical: Is not changed.
+        rules: By name, for the modules that have contributions to divide.
+        ledger: Gets an account for each of them.
+    """
+
+    def __init__(self, canonical: Canonical, rules: Mapping[str, Rule], ledger: Ledger) -> None:
+        super().__init__(canonical.network)
+        self._canonical = canonical
+        self._rules = rules
+        self._ledger = ledger
+
+    def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run one module with its rule."""
+        part = self._canonical.parts.get(target)
+        layer = self.fetch_attr(target)
+        if target in self._rules:
+            assert part is not None
+            rule = self._rules[target]
+            entry = self._ledger.open(self._canonical.names[target], type(rule).__name__)
+            return _Divide.apply(  # type: ignore[no-untyped-call]
+                args[0], layer, part, rule, entry, self._ledger.layers
+            )
+        if part is Part.SUM:
+            return _Split.apply(*args, layer.factors)  # type: ignore[no-untyped-call]
+        if part in (Part.ACTIVATION, Part.SCALE, Part.GATED, Part.PASSED):
+            others = tuple(other.detach() for other in args[1:])
+            return _PassOn.apply(args[0], layer, others)  # type: ignore[no-untyped-call]
+        return super().call_module(target, args, kwargs)
