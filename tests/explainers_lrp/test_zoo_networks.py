@@ -48,6 +48,8 @@ OTHERS: list[dict[str, Any]] = [
     {"composite": "epsilon-plus-flat"},
     {"composite": "epsilon-alpha2-beta1"},
     {"composite": "epsilon-alpha2-beta1", "ignore_bias": True},
+    {"composite": "epsilon-alpha2-beta1-flat"},
+    {"composite": "epsilon-gamma"},
     {"composite": "epsilon-gamma-box", "gamma": 0.5, "low": -5.0, "high": 6.0},
 ]
 

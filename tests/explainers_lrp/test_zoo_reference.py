@@ -20,10 +20,13 @@ LAYERS: dict[str, Callable[[], list[nn.Module]]] = {
     "depthwise": lambda: [nn.Conv3d(4, 4, 3, padding=1, groups=4), nn.BatchNorm3d(4, affine=False)],
     "transposed": lambda: [nn.ConvTranspose3d(4, 2, 3, stride=2, padding=1, output_padding=(1, 0, 1))],
     "grouped transposed": lambda: [nn.ConvTranspose3d(4, 6, (1, 2, 2), groups=2), nn.BatchNorm3d(6)],
+    "normalised": lambda: [nn.BatchNorm3d(4), nn.Conv3d(4, 3, 2, padding=1)],
+    "normalised twice": lambda: [nn.BatchNorm3d(4), nn.Conv3d(4, 6, 2, padding=(0, 1, 0), groups=2), nn.BatchNorm3d(6)],
 }
 DENSE: dict[str, Callable[[], list[nn.Module]]] = {
     "dense": lambda: [nn.Flatten(), nn.Linear(72, 7)],
     "dense without bias": lambda: [nn.Flatten(), nn.Linear(72, 7, bias=False), nn.BatchNorm1d(7)],
+    "normalised dense": lambda: [nn.Flatten(), nn.BatchNorm1d(72), nn.Linear(72, 7)],
 }
 
 

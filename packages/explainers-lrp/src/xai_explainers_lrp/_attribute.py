@@ -26,12 +26,14 @@ def attribute(model: nn.Module, volumes: Tensor, target: Tensor | None, settings
     # A caller's no_grad, inference_mode or autocast must not reach the backward pass.
     with torch.inference_mode(False), torch.enable_grad(), full_precision(first.device):
         leaf = volumes.detach().to(first.device, first.dtype, copy=True).requires_grad_()
-        ledger = Ledger(settings.layer_sums)
+        ledger = Ledger(len(volumes), settings.layer_sums)
         outputs = Propagation(canonical, rules_of(canonical, settings), ledger).run(leaf)
         indices = resolve_target(outputs, target)
         start = start_of(outputs.detach(), indices, settings)
         (relevance,) = torch.autograd.grad(outputs, leaf, grad_outputs=start)
     _check_finite(relevance)
+    if not ledger.is_by_volume():
+        return _one_by_one(model, volumes, indices.to(volumes.device), settings)
     explained = outputs.detach().gather(1, indices[:, None])[:, 0]
     begun = start.double().sum(1).tolist()
     return Attribution(
@@ -39,6 +41,16 @@ def attribute(model: nn.Module, volumes: Tensor, target: Tensor | None, settings
         output=explained.to(device=volumes.device, dtype=torch.float32),
         target=indices.to(volumes.device),
         details=[_details(ledger, i, relevance[i], begun[i], float(explained[i])) for i in range(len(volumes))],
+    )
+
+
+def _one_by_one(model: nn.Module, volumes: Tensor, target: Tensor, settings: Settings) -> Attribution:
+    found = [attribute(model, volumes[i : i + 1], target[i : i + 1], settings) for i in range(len(volumes))]
+    return Attribution(
+        relevance=torch.cat([each.relevance for each in found]),
+        output=torch.cat([each.output for each in found]),
+        target=target,
+        details=[detail for each in found for detail in each.details or ()],
     )
 
 

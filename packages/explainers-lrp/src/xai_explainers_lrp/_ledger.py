@@ -37,12 +37,14 @@ class Ledger:
     """All accounts of one propagation.
 
     Args:
+        volumes: N.
         layers: Whether the sums of each layer are kept.
     """
 
-    def __init__(self, layers: bool) -> None:
+    def __init__(self, volumes: int, layers: bool) -> None:
         self.layers = layers
         self.entries: list[Entry] = []
+        self._volumes = volumes
 
     def open(self, name: str, rule: str) -> Entry:
         """Return a new account; they are opened from the volumes to the output."""
@@ -50,9 +52,14 @@ class Ledger:
         self.entries.append(entry)
         return entry
 
+    def is_by_volume(self) -> bool:
+        """Whether every sum belongs to one volume: not so where slices or patches are stacked along the batch axis."""
+        sums = [amount for entry in self.entries for amount in (*entry.stayed.values(), entry.output, entry.input)]
+        return self._volumes == 1 or all(amount is None or len(amount) == self._volumes for amount in sums)
+
     def stayed(self, cause: str, index: int) -> float:
         """Return what stayed in all layers by one cause, of one volume."""
-        return sum(float(entry.stayed[cause][index].double()) for entry in self.entries if cause in entry.stayed)
+        return sum(self._of(entry.stayed[cause], index) for entry in self.entries if cause in entry.stayed)
 
     def of_layers(self, index: int) -> list[dict[str, Any]]:
         """Return one row for each layer, from the output to the volumes, of one volume."""
@@ -60,6 +67,9 @@ class Ledger:
         for entry in reversed(self.entries):
             if entry.output is not None and entry.input is not None:
                 row: dict[str, Any] = {"layer": entry.name, "rule": entry.rule}
-                row |= {"relevance_out": float(entry.output[index]), "relevance_in": float(entry.input[index])}
-                rows.append(row | {cause: float(amount[index]) for cause, amount in entry.stayed.items()})
+                row |= {"relevance_out": self._of(entry.output, index), "relevance_in": self._of(entry.input, index)}
+                rows.append(row | {cause: self._of(amount, index) for cause, amount in entry.stayed.items()})
         return rows
+
+    def _of(self, sums: Tensor, index: int) -> float:
+        return float((sums if self._volumes == 1 else sums[index]).double().sum())

@@ -19,7 +19,7 @@ __all__ = ["assign_product", "assign_sum"]
 _GATE_FUNCTIONS = frozenset(("sigmoid", "hardsigmoid", "softmax"))
 # What does not change that a tensor is a gate.
 _SHAPING = frozenset((
-    "view", "reshape", "unsqueeze", "squeeze", "expand", "expand_as", "permute", "transpose", "flatten", "unflatten",
+    "view", "reshape", "unsqueeze", "squeeze", "expand", "permute", "transpose", "flatten", "unflatten",
     "repeat", "clone", "contiguous", "interpolate", "upsample", "getitem", "dropout", "chunk", "split",
 ))  # fmt: skip
 

@@ -16,7 +16,7 @@ from typing import Any, cast
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from .graph import replace_constants, separate_repeated, undo_in_place
+from .graph import replace_constants, replace_examples, separate_repeated, undo_in_place
 from .norms import merge_batch_norms
 from .operations import Part
 from .parts import assign_parts
@@ -66,6 +66,7 @@ def canonize(model: nn.Module, volumes: Tensor, passed: Sequence[str] = ()) -> C
     graph, recorded = trace(model, volumes)
     seen, reads_data = observe(graph, volumes)
     replace_constants(graph)
+    replace_examples(graph, seen)
     undo_in_place(graph)
     graph.graph.eliminate_dead_code()
     separate_repeated(graph)

@@ -17,8 +17,8 @@ __all__ = ["SELECTIONS", "module_for", "operation", "settings"]
 
 # Operations whose outputs are some of their inputs, or zero.
 SELECTIONS = frozenset((
-    "flatten", "ravel", "reshape", "reshape_as", "view", "view_as", "permute", "transpose", "swapaxes", "swapdims",
-    "movedim", "squeeze", "unsqueeze", "expand", "expand_as", "repeat", "broadcast_to", "tile", "narrow", "select",
+    "flatten", "ravel", "reshape", "view", "permute", "transpose", "swapaxes", "swapdims",
+    "movedim", "squeeze", "unsqueeze", "expand", "repeat", "broadcast_to", "tile", "narrow", "select",
     "flip", "roll", "unflatten", "index_select", "cat", "concat", "concatenate", "stack", "chunk", "split",
     "tensor_split", "unbind", "getitem", "pad", "amax", "max", "pixel_shuffle", "t", "to", "float", "double", "type_as",
     "channel_shuffle",

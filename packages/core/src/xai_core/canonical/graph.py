@@ -18,6 +18,7 @@ __all__ = [
     "place",
     "refusal",
     "replace_constants",
+    "replace_examples",
     "separate_repeated",
     "take_out",
     "undo_in_place",
@@ -62,6 +63,20 @@ def _replace_by_value(node: fx.Node, value: Any) -> None:
 def holds_tensor(value: Any) -> bool:
     """Whether a value is a tensor, or a tuple or list with one."""
     return isinstance(value, Tensor) or (isinstance(value, tuple | list) and any(isinstance(v, Tensor) for v in value))
+
+
+def replace_examples(graph: fx.GraphModule, seen: dict[fx.Node, Any]) -> None:
+    """Write the size where a tensor is brought to the size of another, so that the other is no input any more.
+
+    Args:
+        graph: Changed in place.
+        seen: Shapes of its tensors, from ``observe``.
+    """
+    methods = {"view_as": "reshape", "reshape_as": "reshape", "expand_as": "expand"}
+    for node in graph.graph.nodes:
+        if node.op == "call_method" and node.target in methods:
+            node.target = methods[node.target]
+            node.args, node.kwargs = (node.args[0], seen[node]), {}
 
 
 def undo_in_place(graph: fx.GraphModule) -> None:
@@ -114,12 +129,14 @@ def place(graph: fx.GraphModule, node: fx.Node) -> str:
     """Return where an operation is, in the user's names."""
     if "place" in node.meta:
         return str(node.meta["place"])
+    line = f", {node.meta['line']}" if node.meta.get("line") else ""
     if node.op == "call_module":
         module = graph.get_submodule(cast(str, node.target))
-        return f"module {own_name(str(node.target))} ({type(module).__name__})"
+        return f"module {own_name(str(node.target))} ({type(module).__name__}{line})"
     holder = holder_of(node)
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
-    return f"{name} in {f'module {holder}' if holder else 'the forward of the network'}"
+    where = f"module {holder}" if holder else "the forward of the network"
+    return f"{name} in {where}{f' ({line[2:]})' if line else ''}"
 
 
 def holder_of(node: fx.Node) -> str:

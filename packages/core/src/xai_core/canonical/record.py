@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from ..errors import InputError
 from .graph import NoRuleError, holds_tensor
 from .operations import known_part
+from .source import user_line
 
 __all__ = ["record"]
 
@@ -109,6 +110,7 @@ class _Recorder(TorchFunctionMode):
         return self.graph.get_attr(name)
 
     def _keep(self, node: fx.Node, result: Any) -> None:
+        node.meta["line"] = user_line()
         if isinstance(result, Tensor):
             self._nodes[id(result)] = (result, node)
         elif isinstance(result, tuple | list):

@@ -15,6 +15,7 @@ from .graph import holds_tensor
 from .operations import known_part
 from .record import record
 from .sizes import UNKNOWN, Sizes
+from .source import user_line
 
 __all__ = ["isolated_copy", "observe", "trace"]
 
@@ -57,6 +58,12 @@ class _Tracer(fx.Tracer):
             for inner, module in mod.named_modules(prefix=name):
                 paths.setdefault(module, inner)
             return paths[mod]
+
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        """Make a node that knows the line of the user's code that it stands for."""
+        node = super().create_node(*args, **kwargs)
+        node.meta["line"] = user_line()
+        return node
 
     def to_bool(self, obj: fx.Proxy) -> bool:
         """Decide a branch that depends on sizes only."""
