@@ -7,8 +7,9 @@ that was read wrongly does not stay unnoticed. ``explain`` walks the graph back 
 relevance at each node by the rule's textbook form (``_reference_rules``). Nothing is traced, rewritten or hooked, no
 code is shared with the explainer, and an unknown node raises ``UnknownNodeError``.
 
-Batch normalisation of what a convolution or dense layer computes for it alone is part of that layer; any other is an
-affine layer with the epsilon rule.
+Batch normalisation of what a convolution or dense layer computes for it alone is part of that layer; else, what it
+computes for one such layer alone (no transposed one) makes it part of that one; any other is an affine layer with the
+epsilon rule.
 """
 
 from __future__ import annotations
@@ -198,36 +199,50 @@ class _Walk:
         return known is not None and known.role in WEIGHTED and self.graph.users[edge] == 1
 
     def _layer(self, node: Any, role: Role, relevance: Tensor) -> None:
-        layer, edge = self._merged(node, role)
-        x = self.graph.values[edge[0]][edge[1]]
-        if role is Role.CONVOLUTION:
-            divided = self.rules.convolution(layer, x, relevance, node in self.first)
-        else:
-            divided = Rules("epsilon", self.rules.epsilon).convolution(layer, x, relevance, False)
-        self._give(edge, divided)
-
-    def _merged(self, node: Any, role: Role) -> tuple[Layer, tuple[Any, int]]:
-        """Return a layer with the normalisation that is part of it, and where its input comes from."""
-        given = self.graph.inputs(node)
-        inputs = given if role is Role.CONVOLUTION or node.name() == "AddmmBackward0" else [None, *given]
-        place = {id(value): edge for value, edge in zip(given, node.next_functions, strict=True)}
-        if role is Role.CONVOLUTION:
-            x, weight, bias = inputs
-        else:
-            bias, x, weight = inputs
-        scale = shift = None
+        dense = role is Role.DENSE
+        number = 1 if node.name() == "AddmmBackward0" else 0
+        edge, layer = node.next_functions[number], self._plain(node, dense)
         if node in self.norms:
-            norm = self.norms[node]
-            scale, shift = norm_scale_and_shift(norm, self.graph.inputs(norm))
-            bias = shift if bias is None else bias * scale + shift
-            weight = _scaled(weight, scale, node, role)
-        ndim = self.graph.values[node][0].ndim
-        layer = Layer(
-            (lambda v, w: convolve(node, v, w)) if role is Role.CONVOLUTION else torch.matmul,
-            weight,
-            None if bias is None else over_channels(bias, ndim),
-        )
-        return layer, place[id(x)]
+            layer = self._normalised_behind(layer, self.norms[node], node, dense)
+        if self._takes_in(edge, node, dense):
+            layer = self._normalised_before(layer, edge[0], node, dense)
+            edge = edge[0].next_functions[0]
+        x = self.graph.values[edge[0]][edge[1]]
+        rules = Rules("epsilon", self.rules.epsilon) if dense else self.rules
+        self._give(edge, rules.convolution(layer, x, relevance, node in self.first))
+
+    def _plain(self, node: Any, dense: bool) -> Layer:
+        """Return a layer as its node has it."""
+        inputs = self.graph.inputs(node)
+        if not dense:
+            bias = None if inputs[2] is None else over_channels(inputs[2], inputs[0].ndim)
+            return Layer(lambda v, w: convolve(node, v, w), inputs[1], bias)
+        bias = inputs[0] if node.name() == "AddmmBackward0" else None
+        return Layer(torch.matmul, inputs[-1], bias)
+
+    def _normalised_behind(self, layer: Layer, norm: Any, node: Any, dense: bool) -> Layer:
+        """Return a layer with the normalisation of its outputs."""
+        scale, shift = norm_scale_and_shift(norm, self.graph.inputs(norm))
+        ndim = self.graph.values[norm][0].ndim
+        bias = 0 if layer.bias is None else layer.bias * over_channels(scale, ndim)
+        weight = layer.weight * scale if dense else _scaled(layer.weight, scale, node, node._saved_transposed)
+        return Layer(layer.linear, weight, bias + over_channels(shift, ndim))
+
+    def _takes_in(self, edge: tuple[Any, int], node: Any, dense: bool) -> bool:
+        """Whether a layer's input is normalised for it alone and not by part of another layer."""
+        known = NODES.get(edge[0].name())
+        if known is None or known.role is not Role.NORM or self.graph.users[edge] != 1:
+            return False
+        return (dense or not node._saved_transposed) and not self._belongs_to_layer(edge[0].next_functions[0])
+
+    def _normalised_before(self, layer: Layer, norm: Any, node: Any, dense: bool) -> Layer:
+        """Return a layer with the normalisation of its inputs; near a padded border, less of the shift arrives."""
+        inputs = self.graph.inputs(norm)
+        scale, shift = norm_scale_and_shift(norm, inputs)
+        shifts = over_channels(shift, inputs[0].ndim).expand_as(inputs[0])
+        bias = layer.linear(shifts, layer.weight) + (0 if layer.bias is None else layer.bias)
+        weight = layer.weight * scale[:, None] if dense else _scaled(layer.weight, scale, node, True)
+        return Layer(layer.linear, weight, bias)
 
     def _signal(self, node: Any) -> tuple[Any, int]:
         """Return where a product's signal comes from: the factor that is no gate."""
@@ -243,15 +258,18 @@ def _is_gate(node: Any) -> bool:
     return node.name() in NODES and NODES[node.name()].role is Role.GATE
 
 
-def _scaled(weight: Tensor, scale: Tensor, node: Any, role: Role) -> Tensor:
-    """Return weights with each output channel multiplied by its scale."""
-    if role is Role.DENSE:
-        return weight * scale  # [inputs, outputs]
-    if not node._saved_transposed:
-        return weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
-    groups = node._saved_groups  # [inputs, outputs / groups, ...], inputs of one group after those of the other
-    split = weight.reshape(groups, -1, *weight.shape[1:])
-    return (split * scale.reshape(groups, 1, -1, *[1] * (weight.ndim - 2))).reshape(weight.shape)
+def _scaled(weight: Tensor, scale: Tensor, node: Any, second: bool) -> Tensor:
+    """Return a kernel with each channel of one kind multiplied by its scale.
+
+    Args:
+        weight: [channels, other channels / groups, ...], the channels of a group together.
+        scale: Of the first kind of channels, or of the second, of which all groups share the axis.
+        node: Of the convolution.
+        second: Which.
+    """
+    split = weight.reshape(node._saved_groups, -1, *weight.shape[1:])
+    shape = (node._saved_groups, 1, -1) if second else (node._saved_groups, -1, 1)
+    return (split * scale.reshape(*shape, *[1] * (weight.ndim - 2))).reshape(weight.shape)
 
 
 def _first_layers(graph: _Graph) -> set[Any]:

@@ -57,18 +57,19 @@ class Rules:
 
     def convolution(self, layer: Layer, x: Tensor, relevance: Tensor, first: bool) -> Tensor:
         """Return the relevance of a convolution's input."""
-        name = self.composite.removeprefix("epsilon-").removeprefix("plus-")
+        name = self.composite.removeprefix("epsilon-")
         if self.ignore_bias:
             layer = Layer(layer.linear, layer.weight, None)
         if name == "epsilon":
             return epsilon(layer, x, relevance, self.epsilon)
-        if first and name == "flat":
+        if first and name.endswith("-flat"):
             return flat(layer, x, relevance)
-        if first and name == "gamma-box":
+        if first and name.endswith("-box"):
             return box(layer, x, relevance, self.low, self.high)
-        if name in ("gamma", "gamma-box"):
+        name = name.removesuffix("-flat").removesuffix("-box")
+        if name == "gamma":
             return gamma(layer, x, relevance, self.gamma)
-        alpha, beta = {"plus": (1, 0), "flat": (1, 0), "alpha1-beta0": (1, 0), "alpha2-beta1": (2, 1)}[name]
+        alpha, beta = {"plus": (1, 0), "alpha1-beta0": (1, 0), "alpha2-beta1": (2, 1)}[name]
         return alpha_beta(layer, x, relevance, alpha, beta)
 
 

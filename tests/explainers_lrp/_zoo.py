@@ -225,16 +225,19 @@ entry("unet", 1, 1, 9, 11, 13)(UNet)
 
 
 class Encoder(nn.Module):
-    """The encoder of a U-Net under a head, its features of all levels pooled, enlarged by the nearest value."""
+    """The encoder of a U-Net under a head, its features of all levels pooled, enlarged by the nearest value.
+
+    The volume is normalised by the first layer.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.one, self.two = UNet.block(2, 16), UNet.block(16, 24)
+        self.normalise, self.one, self.two = nn.BatchNorm3d(2), UNet.block(2, 16), UNet.block(16, 24)
         self.pool = nn.MaxPool3d(2)
         self.head = nn.Sequential(nn.Linear(40, 20), nn.BatchNorm1d(20), nn.ReLU(), nn.Linear(20, 3))
 
     def forward(self, x: Tensor) -> Tensor:
-        one = self.one(x)
+        one = self.one(self.normalise(x))
         two = F.interpolate(self.two(self.pool(one)), scale_factor=2, mode="nearest")
         return self.head(torch.cat([one[:, :, :-1, :-1, 1:], two], 1).mean(dim=(2, 3, 4)))
 

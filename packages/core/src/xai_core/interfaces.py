@@ -183,6 +183,17 @@ class Explainer(Component):
             InputError: The model or the target cannot be explained by this method; the message says why.
         """
 
+    def check_model(self, model: nn.Module, volumes: Tensor) -> None:
+        """Refuse a network that this method cannot explain; called before training, so be quick. Default: nothing.
+
+        Args:
+            model: Untrained, in evaluation mode; leave it as it is.
+            volumes: float32 [1, C, D, H, W], a prepared scan.
+
+        Raises:
+            InputError: It cannot be explained; the message names what in it, and what can be done.
+        """
+
     def uses_controls(self) -> bool:
         """Whether ``set_controls`` must be called before ``explain`` (a baseline made of healthy people, say)."""
         return False

@@ -8,8 +8,15 @@ __all__ = ["KNOWN_PLUGINS"]
 
 _BY_DISTRIBUTION = {
     "xai-models-resnet3d": {"model": "resnet3d"},
+    "xai-models-monai": {
+        "model": "monai-resnet monai-densenet monai-senet monai-efficientnet monai-vit monai-classifier "
+        "monai-regressor",
+    },
     "xai-explainers-lrp": {"explainer": "lrp"},
-    "xai-explainers-gradcam": {"explainer": "gradcam saliency input-x-gradient integrated-gradients"},
+    "xai-explainers-gradcam": {
+        "explainer": "gradcam gradcam-plus-plus layer-cam guided-gradcam guided-backpropagation deconvolution saliency "
+        "input-x-gradient smoothgrad integrated-gradients gradient-shap deeplift occlusion feature-ablation",
+    },
     "xai-datasets-mri": {
         "dataset": "participants simulated-atrophy",
         "splitter": "holdout stratified-kfold",

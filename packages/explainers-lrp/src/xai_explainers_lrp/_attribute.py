@@ -16,7 +16,7 @@ from ._propagate import Propagation
 from ._settings import Settings, passed_layers, rules_of
 from ._start import start_of
 
-__all__ = ["attribute"]
+__all__ = ["attribute", "check_model"]
 
 
 def attribute(model: nn.Module, volumes: Tensor, target: Tensor | None, settings: Settings) -> Attribution:
@@ -42,6 +42,21 @@ def attribute(model: nn.Module, volumes: Tensor, target: Tensor | None, settings
         target=indices.to(volumes.device),
         details=[_details(ledger, i, relevance[i], begun[i], float(explained[i])) for i in range(len(volumes))],
     )
+
+
+def check_model(model: nn.Module, volumes: Tensor, settings: Settings) -> None:
+    """Refuse a network that cannot be explained with these settings, without explaining it.
+
+    Raises:
+        InputError: Why not.
+    """
+    canonical = canonical_form(model, volumes, passed_layers(settings))
+    rules_of(canonical, settings)
+    first = next(canonical.network.parameters(), volumes)
+    with torch.no_grad():
+        outputs = canonical.network(volumes.to(first.device, first.dtype))
+    if settings.contrast is None or isinstance(settings.contrast, str):
+        start_of(outputs, outputs.argmax(1), settings)
 
 
 def _one_by_one(model: nn.Module, volumes: Tensor, target: Tensor, settings: Settings) -> Attribution:

@@ -66,7 +66,7 @@ class _Dense(LinearMap):
     def apply(self, x: Tensor, weight: Tensor | None) -> Tensor:
         return F.linear(x, cast(Tensor, weight))
 
-    def transpose(self, s: Tensor, x: Tensor, weight: Tensor | None) -> Tensor:  # noqa: ARG002
+    def transpose(self, s: Tensor, x: Tensor, weight: Tensor | None) -> Tensor:
         return s @ cast(Tensor, weight)
 
 
@@ -98,11 +98,11 @@ class _Fixed(LinearMap):
     def __init__(self, layer: nn.Module) -> None:
         self._layer = layer
 
-    def apply(self, x: Tensor, weight: Tensor | None) -> Tensor:  # noqa: ARG002
+    def apply(self, x: Tensor, weight: Tensor | None) -> Tensor:
         result: Tensor = self._layer(x)
         return result
 
-    def transpose(self, s: Tensor, x: Tensor, weight: Tensor | None) -> Tensor:  # noqa: ARG002
+    def transpose(self, s: Tensor, x: Tensor, weight: Tensor | None) -> Tensor:
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
             (result,) = torch.autograd.grad(self._layer(leaf), leaf, s)

@@ -22,15 +22,15 @@ class _Divide(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, layer: nn.Module, part: Part, rule: Rule, entry: Entry, sums: bool) -> Tensor:
-        ctx.save_for_backward(x)
         ctx.layer, ctx.part, ctx.rule, ctx.entry, ctx.sums = layer, part, rule, entry, sums
         result: Tensor = layer(x)
+        ctx.save_for_backward(x, result if rule.uses_output else None)
         return result
 
     @staticmethod
     def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor, None, None, None, None, None]:
-        (x,) = ctx.saved_tensors
-        divided = ctx.rule.divide(map_of(ctx.layer, ctx.part, x.ndim), x, relevance, ctx.entry)
+        x, output = ctx.saved_tensors
+        divided = ctx.rule.divide(map_of(ctx.layer, ctx.part, x.ndim), x, output, relevance, ctx.entry)
         if ctx.sums:
             ctx.entry.output, ctx.entry.input = relevance.flatten(1).sum(1), divided.flatten(1).sum(1)
         return divided, None, None, None, None, None

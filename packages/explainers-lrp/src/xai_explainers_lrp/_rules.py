@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -28,10 +29,17 @@ Terms = list[tuple[Tensor, Tensor | None]]
 
 
 class Rule(ABC):
-    """How relevance passes one layer."""
+    """How relevance passes one layer.
+
+    Attributes:
+        uses_output: Whether ``divide`` is given the layer's output. Its own, to the last bit: where contributions
+            cancel, one that is summed in another order would be off by much of itself.
+    """
+
+    uses_output: ClassVar[bool] = False
 
     @abstractmethod
-    def divide(self, layer: LinearMap, x: Tensor, relevance: Tensor, entry: Entry) -> Tensor:
+    def divide(self, layer: LinearMap, x: Tensor, output: Tensor | None, relevance: Tensor, entry: Entry) -> Tensor:
         """Return the relevance of ``x`` from that of the layer's output, and enter what stayed in the layer."""
 
 
@@ -48,13 +56,13 @@ def _share(
     entry: Entry,
     epsilon: float = STABILIZER,
     factor: float = 1,
+    output: Tensor | None = None,
 ) -> Tensor:
-    """Divide relevance in proportion to the contributions of all terms and the bias, times ``factor``."""
-    z = layer.apply(*terms[0])
-    for x, weight in terms[1:]:
-        z.add_(layer.apply(x, weight))
-    if bias is not None:
-        z.add_(bias)
+    """Divide relevance in proportion to the contributions of all terms and the bias, times ``factor``.
+
+    ``output`` is their sum, where it is known already.
+    """
+    z = _sum_of(layer, terms, bias) if output is None else output.clone()
     if epsilon > STABILIZER:
         signs = torch.sign(z)
         quotient = torch.div(relevance, _stable(z, epsilon), out=z)
@@ -67,6 +75,13 @@ def _share(
     for x, weight in terms[1:]:
         result.add_(layer.transpose(quotient, x, weight).mul_(x))
     return result if factor == 1 else result.mul_(factor)
+
+
+def _sum_of(layer: LinearMap, terms: Terms, bias: Tensor | None) -> Tensor:
+    z = layer.apply(*terms[0])
+    for x, weight in terms[1:]:
+        z.add_(layer.apply(x, weight))
+    return z if bias is None else z.add_(bias)
 
 
 def _sum(values: Tensor) -> Tensor:
@@ -94,20 +109,23 @@ def _signs(x: Tensor, weight: Tensor | None, positive: bool) -> Terms:
 class Epsilon(Rule):
     """In proportion to ``z_ij``; epsilon is added to the magnitude of the sum (Bach et al. 2015)."""
 
+    uses_output: ClassVar[bool] = True
     epsilon: float
 
-    def divide(self, layer: LinearMap, x: Tensor, relevance: Tensor, entry: Entry) -> Tensor:
+    def divide(self, layer: LinearMap, x: Tensor, output: Tensor | None, relevance: Tensor, entry: Entry) -> Tensor:
         """See ``Rule``."""
-        return _share(layer, [(x, layer.weight)], layer.bias, relevance, entry, self.epsilon)
+        return _share(layer, [(x, layer.weight)], layer.bias, relevance, entry, self.epsilon, output=output)
 
 
 @dataclass(frozen=True)
 class Proportion(Rule):
     """In proportion to ``z_ij``, for averages."""
 
-    def divide(self, layer: LinearMap, x: Tensor, relevance: Tensor, entry: Entry) -> Tensor:
+    uses_output: ClassVar[bool] = True
+
+    def divide(self, layer: LinearMap, x: Tensor, output: Tensor | None, relevance: Tensor, entry: Entry) -> Tensor:
         """See ``Rule``."""
-        return _share(layer, [(x, layer.weight)], layer.bias, relevance, entry)
+        return _share(layer, [(x, layer.weight)], layer.bias, relevance, entry, output=output)
 
 
 @dataclass(frozen=True)
@@ -121,7 +139,7 @@ class AlphaBeta(Rule):
     beta: float = 0
     ignore_bias: bool = False
 
-    def divide(self, layer: LinearMap, x: Tensor, relevance: Tensor, entry: Entry) -> Tensor:
+    def divide(self, layer: LinearMap, x: Tensor, output: Tensor | None, relevance: Tensor, entry: Entry) -> Tensor:
         """See ``Rule``."""
         bias = None if self.ignore_bias else layer.bias
         up = None if bias is None else bias.clamp(min=0)
@@ -138,14 +156,13 @@ class AlphaBeta(Rule):
 class Gamma(Rule):
     """Contributions of the output's sign count 1 + gamma times (Montavon et al. 2019)."""
 
+    uses_output: ClassVar[bool] = True
     gamma: float
 
-    def divide(self, layer: LinearMap, x: Tensor, relevance: Tensor, entry: Entry) -> Tensor:
+    def divide(self, layer: LinearMap, x: Tensor, output: Tensor | None, relevance: Tensor, entry: Entry) -> Tensor:
         """See ``Rule``."""
-        if not bool(relevance.any()):
-            return torch.zeros_like(x)
-        z = layer.apply(x, layer.weight)
-        up = (z if layer.bias is None else z.add_(layer.bias)) > 0
+        assert output is not None
+        up = output > 0
         result: Tensor | None = None
         for positive, chosen in ((True, up), (False, ~up)):
             # Behind a ReLU no relevance arrives at negative outputs.
@@ -171,7 +188,7 @@ class Gamma(Rule):
 class Flat(Rule):
     """The same for every input of an output, whatever it contributes (Lapuschkin et al. 2019)."""
 
-    def divide(self, layer: LinearMap, x: Tensor, relevance: Tensor, entry: Entry) -> Tensor:
+    def divide(self, layer: LinearMap, x: Tensor, output: Tensor | None, relevance: Tensor, entry: Entry) -> Tensor:
         """See ``Rule``."""
         weight = None if layer.weight is None else torch.ones_like(layer.weight)
         return _share(layer, [(torch.ones_like(x), weight)], None, relevance, entry)
@@ -181,7 +198,7 @@ class Flat(Rule):
 class WSquare(Rule):
     """In proportion to squared weights, for inputs without bounds (Montavon et al. 2017)."""
 
-    def divide(self, layer: LinearMap, x: Tensor, relevance: Tensor, entry: Entry) -> Tensor:
+    def divide(self, layer: LinearMap, x: Tensor, output: Tensor | None, relevance: Tensor, entry: Entry) -> Tensor:
         """See ``Rule``."""
         weight = None if layer.weight is None else layer.weight.square()
         return _share(layer, [(torch.ones_like(x), weight)], None, relevance, entry)
@@ -199,7 +216,7 @@ class ZBox(Rule):
     low: float | None = None
     high: float | None = None
 
-    def divide(self, layer: LinearMap, x: Tensor, relevance: Tensor, entry: Entry) -> Tensor:
+    def divide(self, layer: LinearMap, x: Tensor, output: Tensor | None, relevance: Tensor, entry: Entry) -> Tensor:
         """See ``Rule``."""
         if layer.weight is None:
             raise InputError("LRP: the box rule is for convolutions and linear layers.")
@@ -228,7 +245,7 @@ class ZBox(Rule):
 class Pass(Rule):
     """Relevance passes unchanged, for layers whose output has the shape of their input."""
 
-    def divide(self, layer: LinearMap, x: Tensor, relevance: Tensor, entry: Entry) -> Tensor:  # noqa: ARG002
+    def divide(self, layer: LinearMap, x: Tensor, output: Tensor | None, relevance: Tensor, entry: Entry) -> Tensor:
         """See ``Rule``."""
         if x.shape != relevance.shape:
             raise InputError(

@@ -246,6 +246,12 @@ class LRP(Explainer):
 
         return attribute(model, volumes, target, self._settings())
 
+    def check_model(self, model: nn.Module, volumes: Tensor) -> None:
+        """Refuse a network with parts that have no rule, or that these rules do not fit; see ``Explainer``."""
+        from ._attribute import check_model
+
+        check_model(model, volumes, self._settings())
+
     def self_check(self, model: nn.Module, volumes: Tensor) -> str:
         """Test that relevance sums to what it began with where no layer has a bias; see ``Explainer.self_check``."""
         from ._check import check

@@ -6,7 +6,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
 from .graph import place, refusal, take_out
 from .operations import Biased, Part
@@ -67,19 +66,12 @@ def _merge_into_layer_before(
         return False
     if part is Part.DENSE and len(seen[before]) != 2:
         return False  # it normalises another axis than the features
-    if isinstance(layer, _TRANSPOSED) and cast(nn.ConvTranspose3d, layer).groups != 1:
-        return False  # PyTorch's merging cannot do these
     norm = cast(nn.BatchNorm3d, graph.get_submodule(cast(str, node.target)))
-    mean, var = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
+    scale, shift = _affine(norm, layer.weight.dtype)
     with torch.no_grad():
-        if part is Part.DENSE:
-            merged = fuse_linear_bn_weights(layer.weight, layer.bias, mean, var, norm.eps, norm.weight, norm.bias)
-        else:
-            transposed = isinstance(layer, _TRANSPOSED)
-            merged = fuse_conv_bn_weights(
-                layer.weight, layer.bias, mean, var, norm.eps, norm.weight, norm.bias, transposed
-            )
-    layer.weight, layer.bias = merged
+        bias = shift if layer.bias is None else layer.bias * scale + shift
+        layer.weight = nn.Parameter(_outputs_scaled(layer, scale), requires_grad=False)
+        layer.bias = nn.Parameter(bias, requires_grad=False)
     return True
 
 
@@ -109,6 +101,16 @@ def _affine(norm: nn.BatchNorm3d, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     scale = (norm.weight if norm.weight is not None else torch.ones_like(mean)) / (var + norm.eps).sqrt()
     shift = (norm.bias if norm.bias is not None else torch.zeros_like(mean)) - mean * scale
     return scale.detach(), shift.detach()
+
+
+def _outputs_scaled(layer: nn.Module, scale: Tensor) -> Tensor:
+    """Return weights times the scale of each output channel: [out, ...], or [in, out / groups, ...] if transposed."""
+    weight = cast(Tensor, layer.weight).detach()
+    if not isinstance(layer, _TRANSPOSED):
+        return weight * scale.reshape(-1, *(1,) * (weight.ndim - 1))
+    groups = cast(nn.ConvTranspose3d, layer).groups
+    of_group = scale.reshape(groups, 1, -1).expand(groups, weight.shape[0] // groups, -1).reshape(weight.shape[:2])
+    return weight * of_group.reshape(*weight.shape[:2], *(1,) * (weight.ndim - 2))
 
 
 def _scaled(layer: nn.Module, scale: Tensor) -> Tensor:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .. import registry
-from ..errors import PluginError, RunError
+from ..errors import InputError, PluginError, RunError
 from ..types import Attribution
 from .calls import at_work
 from .seeding import seeded
 
-__all__ = ["attribute", "check_untouched", "fingerprint"]
+__all__ = ["attribute", "check_explainers", "check_untouched", "fingerprint"]
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
@@ -45,8 +45,43 @@ def check_untouched(model: nn.Module, before: Mapping[str, Any], where: str) -> 
         raise PluginError(f"{where} changed the network's {' and '.join(changed)}. Its results cannot be trusted.")
 
 
+def check_explainers(slots: Sequence[Mapping[str, Any]], model: nn.Module, scan: Tensor) -> None:
+    """Ask every explainer before training whether it can explain this network.
+
+    Args:
+        slots: ``{id, name, params}`` of each.
+        model: Freshly built; left as it is.
+        scan: One prepared volume [C, D, H, W].
+
+    Raises:
+        InputError: One of them cannot; the message says why.
+        PluginError: One of them failed, or changed the network.
+    """
+    flags = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        for slot in slots:
+            explainer = registry.create("explainer", slot["name"], **slot["params"])
+            before = fingerprint(model)
+            try:
+                with seeded(0), at_work("explainer", slot["name"], "checking the network before training"):
+                    explainer.check_model(model, scan[None])
+            except InputError as error:
+                raise type(error)(f"explainer {slot['id']}: {error}") from error
+            check_untouched(model, before, f"The explainer {slot['name']}")
+    finally:
+        for module, training in flags:
+            module.training = training
+
+
 def attribute(
-    model: nn.Module, slot: Mapping[str, Any], volumes: Tensor, target: Tensor | None, seed: int, scan: str
+    model: nn.Module,
+    slot: Mapping[str, Any],
+    volumes: Tensor,
+    target: Tensor | None,
+    seed: int,
+    scan: str,
+    controls: Tensor | None = None,
 ) -> Attribution:
     """Run one explainer on a batch and check what it returns.
 
@@ -57,12 +92,18 @@ def attribute(
         target: int64 [N], or None for the predicted class or the regression output.
         seed: Seed of the unit.
         scan: Whom it explains, for messages.
+        controls: Mean of the training part's controls, for explainers that ask for it.
 
     Raises:
         PluginError: The explainer failed, returned what it must not, or changed the network.
         RunError: The relevance is not finite.
+        InputError: The explainer asks for the mean of the controls and there is none.
     """
     explainer = registry.create("explainer", slot["name"], **slot["params"])
+    if explainer.uses_controls():
+        if controls is None:
+            raise InputError("it compares with the mean of the controls, which this run has not saved. Run 'xai run'.")
+        explainer.set_controls(controls)
     where = f"The explainer {slot['name']}"
     before = fingerprint(model)
     with seeded(seed), at_work("explainer", slot["name"], f"explaining {scan}"):

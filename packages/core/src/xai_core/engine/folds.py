@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from .. import registry
 from ..errors import InputError, PluginError, RunError
 from ..types import Fold, RunContext, TrainingResult
+from .attribution import check_explainers
 from .calls import at_work
 from .hooks import Hooks
 from .preprocessing import Preprocessing, TrainingVolumes, volume
@@ -125,6 +126,9 @@ def train_fold(study: Study, units: Units, hooks: Hooks, index: int) -> None:
         shape = input_shape(study, preprocessing, [*train, *val, *study.part(fold.test)])
         model = _build_model(study.config["model"], shape, study.outputs)
         hooks.call("xai_model_built", model=model, fold=index)
+        check_explainers(
+            study.config["explainers"], model, volume(preprocessing.cached(train[0], study.subjects[train[0]]))
+        )
         context = RunContext(
             folder=folder, device=pick_device(study.config["device"]), seed=seed, task=study.task,
             classes=study.classes, fold=index, progress=is_terminal(), log=lambda line: log.info("%s", line),
@@ -211,6 +215,7 @@ class FoldModel:
         device: Where the network is.
         classes: Class names in the order of the logits, None for a regression.
         input_shape: (C, D, H, W) of the volumes that it was trained on.
+        controls: Mean of the training part's controls, float32 [C, D, H, W]; None where no explainer asked for it.
     """
 
     index: int
@@ -219,6 +224,7 @@ class FoldModel:
     device: torch.device
     classes: tuple[str, ...] | None
     input_shape: tuple[int, ...]
+    controls: Tensor | None = None
 
     @classmethod
     def load(cls, config: Mapping[str, Any], folder: Path, index: int, classes: Sequence[str] | None) -> FoldModel:
@@ -245,7 +251,9 @@ class FoldModel:
         device = pick_device(config["device"])
         model = model.to(device).eval()
         names = tuple(classes) if classes is not None else None
-        return cls(index, model, preprocessing, device, names, tuple(about["input_shape"]))
+        controls = path / "controls.pt"
+        mean = torch.load(controls, weights_only=True) if controls.is_file() else None
+        return cls(index, model, preprocessing, device, names, tuple(about["input_shape"]), mean)
 
     def outputs(self, prepared: Sequence[tio.Subject]) -> Tensor:
         """Return float32 [N, outputs] on the CPU for prepared scans."""

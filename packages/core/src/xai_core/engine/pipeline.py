@@ -13,7 +13,7 @@ from ..config.resolve import resolve
 from ..config.strictyaml import is_plain
 from ..config.structure import slots_of
 from ..errors import InputError, PluginError
-from .explaining import drop_stale_maps
+from .cohort import drop_stale_maps
 from .folds import pick_device
 from .hooks import Hooks
 from .progress import log, log_to

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 __all__ = ["is_terminal", "log", "log_to", "track"]
 
@@ -37,15 +37,42 @@ def log_to(path: Path) -> Iterator[None]:
 
 
 def track(items: Sequence[T], what: str) -> Iterable[T]:
-    """Yield ``items`` and show how far it is: a bar on a terminal, a line every ten seconds in a log."""
+    """Yield ``items`` and show how far it is: a bar on a terminal, a line every ten seconds in a log.
+
+    Inside another ``track`` on a terminal, the outer bar's label tells it: two bars would overwrite each other.
+    """
     if not items:
         return
-    if is_terminal():
+    if not is_terminal():
+        yield from _logged(items, what)
+    elif _bars:
+        yield from _in_label(items, what, _bars[-1])
+    else:
         import click
 
         with click.progressbar(items, label=what, file=sys.stderr) as bar:
-            yield from bar
-        return
+            _bars.append(bar)
+            try:
+                yield from bar
+            finally:
+                _bars.pop()
+
+
+_bars: list[Any] = []
+
+
+def _in_label(items: Sequence[T], what: str, bar: Any) -> Iterator[T]:
+    label = bar.label
+    try:
+        for done, item in enumerate(items):
+            bar.label = f"{label} ({what} {done} of {len(items)})"
+            bar.render_progress()
+            yield item
+    finally:
+        bar.label = label
+
+
+def _logged(items: Sequence[T], what: str) -> Iterator[T]:
     last = time.monotonic()
     for done, item in enumerate(items, 1):
         yield item

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from .. import registry
 from ..errors import PluginError
 from .calls import at_work
-from .explaining import evaluation_rows, explain_fold
+from .cohort import evaluation_rows, explain_fold
+from .explaining import unexplained_share
 from .folds import FoldModel, pick_device, predict, train_fold, training_key
 from .hooks import Hooks
 from .progress import log, log_to
@@ -171,9 +172,26 @@ def finish_explanations(study: Study, folder: Path) -> None:
             ],
         }  # fmt: skip
         write_text(folder / "derivatives" / "dataset_description.json", json.dumps(description, indent=2) + "\n")
+    _warn_of_losses(RunResults(folder), study.config["explainers"])
     for evaluator in study.config["evaluators"]:
         rows = evaluation_rows(study, folder, evaluator)
         write_text(folder / "evaluation" / f"{evaluator['id']}.tsv", tsv(pd.DataFrame(rows)))
+
+
+LOSS = 0.01  # of the relevance, above which a map is told of
+
+
+def _warn_of_losses(results: RunResults, slots: Sequence[Mapping[str, Any]]) -> None:
+    for slot in slots:
+        shares = {record.scan_id: unexplained_share(record.sidecar) for record in results.maps(slot["id"])}
+        lossy = {scan: abs(share) for scan, share in shares.items() if share is not None and abs(share) > LOSS}
+        if lossy:
+            worst = max(lossy, key=lossy.__getitem__)
+            log.warning(
+                "%s: of %d of %d maps more than 1 %% of the relevance is unexplained (most: %s, %.1f %%): neither "
+                "voxels nor biases nor epsilon have it. See `conservation` in their sidecars; layer_sums says where.",
+                slot["id"], len(lossy), len(shares), worst, 100 * lossy[worst],
+            )  # fmt: skip
 
 
 def analyse(study: Study, units: Units, hooks: Hooks) -> None:

@@ -58,7 +58,11 @@ class ModelConformance(ComponentConformance):
         model = self.build(self.grids[0]).train()
         weights = torch.arange(1.0, self.outputs + 1)
         (model(volumes(4, self.channels, self.grids[0])) * weights).square().sum().backward()
-        idle = [n for n, p in model.named_parameters() if p.grad is None or not bool(p.grad.abs().sum() > 0)]
+        idle = [
+            n
+            for n, p in model.named_parameters()
+            if p.requires_grad and (p.grad is None or not bool(p.grad.abs().sum() > 0))
+        ]
         assert not idle, f"parameters without a gradient: {idle[:5]}"
 
     def test_state_dict_round_trip(self) -> None:
