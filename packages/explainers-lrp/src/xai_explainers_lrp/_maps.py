@@ -12,7 +12,15 @@ from torch import Tensor, nn
 from xai_core.canonical import Part
 from xai_core.canonical.operations import Affine, Biased
 
-__all__ = ["LinearMap", "map_of"]
+from ._phases import transpose_by_phases
+
+__all__ = ["LinearMap", "Terms", "map_of"]
+
+
+Terms = list[tuple[Tensor, Tensor | None]]
+
+# Convolutions of fewer channels leave the vector units idle: several are done at once, side by side.
+_FEW_CHANNELS = 2
 
 
 class LinearMap(ABC):
@@ -34,6 +42,20 @@ class LinearMap(ABC):
     def transpose(self, s: Tensor, x: Tensor, weight: Tensor | None) -> Tensor:
         """Return A(weight)^T s, a new tensor of the shape of ``x``."""
 
+    def apply_all(self, terms: Terms) -> Tensor:
+        """Return the sum of ``apply`` over (x, weight)."""
+        result = self.apply(*terms[0])
+        for x, weight in terms[1:]:
+            result.add_(self.apply(x, weight))
+        return result
+
+    def weigh_all(self, s: Tensor, terms: Terms) -> Tensor:
+        """Return the sum of ``x * transpose(s)`` over (x, weight)."""
+        result = self.transpose(s, *terms[0]).mul_(terms[0][0])
+        for x, weight in terms[1:]:
+            result.add_(self.transpose(s, x, weight).mul_(x))
+        return result
+
 
 class _Convolution(LinearMap):
     def __init__(self, layer: nn.Module) -> None:
@@ -45,15 +67,35 @@ class _Convolution(LinearMap):
             self.bias = inner.bias.detach().reshape(1, -1, *(1,) * len(inner.kernel_size))
         transposed = inner.transposed
         self._settings = (inner.stride, inner.padding, inner.dilation, transposed, inner.output_padding, inner.groups)
+        plain = not transposed and inner.groups == 1
+        self._few = plain and inner.in_channels <= _FEW_CHANNELS
+        self._by_phases = self._few and set(inner.dilation) == {1} and min(inner.stride) > 1
 
     def apply(self, x: Tensor, weight: Tensor | None) -> Tensor:
         result: Tensor = torch.ops.aten.convolution(x, weight, None, *self._settings)
         return result
 
     def transpose(self, s: Tensor, x: Tensor, weight: Tensor | None) -> Tensor:
+        if self._by_phases and weight is not None:
+            return transpose_by_phases(s, weight, x.shape[2:], self._settings[0], self._settings[1])
         only_input = [True, False, False]
         result: Tensor = torch.ops.aten.convolution_backward(s, x, weight, None, *self._settings, only_input)[0]
         return result
+
+    def apply_all(self, terms: Terms) -> Tensor:
+        return self.apply(*_side_by_side(terms)) if self._few and len(terms) > 1 else super().apply_all(terms)
+
+    def weigh_all(self, s: Tensor, terms: Terms) -> Tensor:
+        if not self._few or len(terms) == 1:
+            return super().weigh_all(s, terms)
+        x, weight = _side_by_side(terms)
+        weighed: Tensor = self.transpose(s, x, weight).mul_(x)
+        return weighed.reshape(len(x), len(terms), -1, *x.shape[2:]).sum(1)
+
+
+def _side_by_side(terms: Terms) -> tuple[Tensor, Tensor]:
+    """Return all inputs and all weights along the axis of input channels: one convolution then adds them up."""
+    return torch.cat([x for x, _ in terms], 1), torch.cat([cast(Tensor, weight) for _, weight in terms], 1)
 
 
 class _Dense(LinearMap):

@@ -17,15 +17,13 @@ from torch import Tensor
 from xai_core import InputError
 
 from ._ledger import Entry
-from ._maps import LinearMap
+from ._maps import LinearMap, Terms
 
 __all__ = ["AlphaBeta", "Epsilon", "Flat", "Gamma", "Pass", "Proportion", "Rule", "WSquare", "ZBox"]
 
 # Against division by zero in the rules that have no epsilon of their own; larger ones take a measurable part of the
 # relevance of a deep network.
 STABILIZER = 1e-9
-
-Terms = list[tuple[Tensor, Tensor | None]]
 
 
 class Rule(ABC):
@@ -71,16 +69,12 @@ def _share(
         quotient = torch.div(relevance, _stable(z, epsilon), out=z)
     if bias is not None:
         entry.add("bias", factor * _weighted_sum(quotient, bias))
-    result = layer.transpose(quotient, *terms[0]).mul_(terms[0][0])
-    for x, weight in terms[1:]:
-        result.add_(layer.transpose(quotient, x, weight).mul_(x))
+    result = layer.weigh_all(quotient, terms)
     return result if factor == 1 else result.mul_(factor)
 
 
 def _sum_of(layer: LinearMap, terms: Terms, bias: Tensor | None) -> Tensor:
-    z = layer.apply(*terms[0])
-    for x, weight in terms[1:]:
-        z.add_(layer.apply(x, weight))
+    z = layer.apply_all(terms)
     return z if bias is None else z.add_(bias)
 
 

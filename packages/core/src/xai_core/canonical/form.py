@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..engine.requests import check_volumes, full_precision, logits, unwrapped
 from ..errors import InputError
 from .canonize import Canonical, canonize
+from .digest import digest
 from .tracing import isolated_copy
 
 __all__ = ["canonical_form"]
@@ -25,8 +26,8 @@ _KEPT = 2  # forms for each network: its batches and the last, smaller one
 class _Kept:
     """A form with all that it was made from."""
 
-    tensors: Mapping[str, Tensor]
-    structure: list[Any]
+    tensors: Mapping[str, Any]
+    settings: list[Any]
     canonical: Canonical
 
 
@@ -53,7 +54,10 @@ def canonical_form(model: nn.Module, volumes: Tensor, passed: Sequence[str] = ()
     model = unwrapped(model)
     device = next(model.parameters(), volumes).device
     key = (tuple(volumes.shape), volumes.dtype, device, tuple(passed))
-    with torch.inference_mode(False), torch.no_grad(), full_precision(device):
+    drawing = [device] if device.type == "cuda" else []  # PyTorch's layers draw weights when they are made
+    with (
+        torch.inference_mode(False), torch.no_grad(), full_precision(device), torch.random.fork_rng(devices=drawing),
+    ):  # fmt: skip
         kept = _forms.get(model, {}).get(key)
         if kept is not None and _is_current(kept, model):
             return kept.canonical
@@ -61,20 +65,20 @@ def canonical_form(model: nn.Module, volumes: Tensor, passed: Sequence[str] = ()
 
 
 def _make(model: nn.Module, volumes: Tensor, passed: Sequence[str], key: Any) -> Canonical:
-    structure = _structure(model)
+    settings = settings_of(model)
+    tensors = _digests(model)
     copy = isolated_copy(model)
-    tensors = _tensors(copy)  # canonizing replaces tensors and never writes into one
     inputs = volumes.detach().to(next(copy.parameters(), volumes).device, precision(copy)).clone()
     outputs = logits(copy, inputs)
     canonical = canonize(copy, inputs, passed)
     _check_agreement(canonical, model, inputs, outputs, passed)
-    if canonical.depends_on_data or structure is None:
+    if canonical.depends_on_data or settings is None:
         return canonical
     forms = _forms.setdefault(model, {})
     forms.pop(key, None)
     while len(forms) >= _KEPT:
         del forms[next(iter(forms))]
-    forms[key] = _Kept(tensors, structure, canonical)
+    forms[key] = _Kept(tensors, settings, canonical)
     return canonical
 
 
@@ -84,45 +88,12 @@ def precision(model: nn.Module) -> torch.dtype:
     return torch.float64 if wide else torch.float32
 
 
-def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.detach() for name, tensor in (*model.named_parameters(), *model.named_buffers())}
+def _digests(model: nn.Module) -> dict[str, Any]:
+    return {name: digest(tensor) for name, tensor in (*model.named_parameters(), *model.named_buffers())}
 
 
 def _is_current(kept: _Kept, model: nn.Module) -> bool:
-    now = _tensors(model)
-    return (
-        kept.structure == _structure(model)
-        and kept.tensors.keys() == now.keys()
-        and all(torch.equal(tensor.to(now[name].dtype), now[name]) for name, tensor in kept.tensors.items())
-    )
-
-
-def _structure(model: nn.Module) -> list[Any] | None:
-    """Return what besides its tensors decides what a network computes; None where hooks may decide more."""
-    found: list[Any] = []
-    for name, module in model.named_modules():
-        settings = []
-        for attribute, value in vars(module).items():
-            if attribute in ("_parameters", "_buffers", "_modules", "training"):
-                continue
-            if isinstance(value, dict) and attribute.startswith("_") and "hook" in attribute:
-                if value and "state_dict" not in attribute:
-                    return None
-                continue
-            settings.append((attribute, _identity(value)))
-        found.append((name, type(module), settings))
-    return found
-
-
-def _identity(value: Any) -> Any:
-    """Return what tells a setting from another one."""
-    if isinstance(value, bool | int | float | str | None):
-        return value
-    if isinstance(value, tuple | list):
-        return type(value), [_identity(item) for item in value]
-    if isinstance(value, Tensor):
-        return id(value), value._version
-    return id(value)
+    return kept.settings == settings_of(model) and kept.tensors == _digests(model)
 
 
 def _check_agreement(
@@ -134,13 +105,13 @@ def _check_agreement(
         InputError: The outputs differ by more than rounding.
     """
     difference = _difference(canonical.network(inputs), outputs)
-    if difference > _AGREEMENT and inputs.dtype != torch.float64:
+    if not difference <= _AGREEMENT and inputs.dtype != torch.float64:
         # A logit that is a small difference of large numbers: rounding may be larger than the tolerance.
         exact = isolated_copy(model).double()
         double = inputs.double()
         expected = exact(double)  # before it is canonised, which changes its modules and drops its hooks
         difference = _difference(canonize(exact, double, passed).network(double), expected)
-    if difference > _AGREEMENT:
+    if not difference <= _AGREEMENT:  # NaN too
         raise InputError(
             "The network in the form that this explainer needs gives other outputs than the network itself "
             f"(relative difference {difference:.1e}). Something in its forward is not seen: a hook that changes "

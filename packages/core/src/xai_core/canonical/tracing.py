@@ -87,6 +87,12 @@ def isolated_copy(model: nn.Module) -> nn.Module:
     Raises:
         InputError: It cannot be copied.
     """
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        raise InputError(
+            "The network is TorchScript, or a part of it is (torch.jit.script, torch.jit.trace), whose operations cannot "
+            "be followed. Give the network as it was before, or use an explainer that needs gradients only "
+            "(input-x-gradient, integrated-gradients)."
+        )
     try:
         copy = deepcopy(model)
     except Exception as error:  # whatever the user's classes raise
@@ -94,7 +100,8 @@ def isolated_copy(model: nn.Module) -> nn.Module:
             f"This explainer works on a copy of the network, and {type(model).__name__} cannot be copied "
             f"({type(error).__name__}: {error}). Give a network for which copy.deepcopy works."
         ) from error
-    copy.eval().requires_grad_(False)
+    copy.eval()  # not chained: some networks override train() and return nothing
+    copy.requires_grad_(False)
     for tensor in copy.parameters():
         tensor.grad = None
     wide = any(tensor.dtype == torch.float64 for tensor in copy.parameters())

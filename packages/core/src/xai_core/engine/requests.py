@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..types import Attribution
+from .gradients import check_gradient
 
 __all__ = [
     "Explained",
@@ -50,13 +51,22 @@ class Explained:
 
 
 @contextmanager
-def explaining(model: nn.Module, volumes: Tensor, target: Tensor | None) -> Iterator[Explained]:
+def explaining(
+    model: nn.Module, volumes: Tensor, target: Tensor | None, *, gradients: bool = True
+) -> Iterator[Explained]:
     """Check a request and hold the model in evaluation mode with gradients on, whatever the caller's mode.
 
     Every module gets its own training flag back, also after an exception.
 
+    Args:
+        model: Maps [N, C, D, H, W] to [N, outputs].
+        volumes: float32 [N, C, D, H, W].
+        target: int64 [N], or None.
+        gradients: Whether the map is made of this model's gradients, which are then checked once.
+
     Raises:
-        InputError: Volumes, output or target are not what ``Explainer.explain`` asks for.
+        InputError: Volumes, output or target are not what ``Explainer.explain`` asks for, or the model's gradient is
+            not its derivative.
     """
     check_volumes(volumes)
     model = unwrapped(model)
@@ -72,6 +82,8 @@ def explaining(model: nn.Module, volumes: Tensor, target: Tensor | None) -> Iter
                 outputs = logits(model, copy)
             resolved = resolve_target(outputs, target)
             output = outputs.gather(1, resolved[:, None])[:, 0]
+            if gradients:
+                check_gradient(model, copy)
             yield Explained(lambda given: logits(model, given), copy, resolved, output)
     finally:
         # Not model.train(): some networks override it, and submodules may differ.
