@@ -148,7 +148,9 @@ def _maps(folder: Path, scan: str, subject: str, affine: np.ndarray, seed: int, 
             "scan_id": scan, "subject_id": subject, "session_id": "b" if "ses" in scan else None,
             "explainer_id": explainer, "explainer": explainer, "params": {}, "fold": seed % 2, "target": 1,
             "target_name": predicted, "output": 2.0, "sum_of_relevance": float(relevance.sum()),
-            "details": {"conservation": 1.0, "output": 2.0, "layer": "layer4", "layers": ["not", "shown"]},
+            "details": {
+                "conservation": 1.0, "output": 2.0, "layer": "layer4", "layers": ["not", "shown"], "grid": [3, 4, 5],
+            },
             "versions": {},
         }  # fmt: skip
         (anat / f"{stem}.json").write_text(json.dumps(sidecar))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -97,7 +98,8 @@ def test_shows_each_decision(classification):
     assert "sum of relevance" in page.text
     assert "sum / output 1.000" in page.text  # the explainer's own figure for conservation
     assert "layer layer4" in page.text
-    assert "not, shown" not in page.text
+    assert "grid 3 \N{MULTIPLICATION SIGN} 4 \N{MULTIPLICATION SIGN} 5" in page.text
+    assert "shown']" not in page.text
     assert "session b" in page.text
     assert "All 4 explained scans are shown." in page.text
     assert "green line" in page.text
@@ -227,3 +229,82 @@ def test_importing_the_plugin_is_light():
     code = f"import sys, xai_reports_html.plugin; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def with_accounts(run, losses):
+    """Give the maps of lrp accounts as LRP writes them, with these unexplained shares by scan; forget the others'."""
+    written = {}
+    for record in run.maps():
+        path = record.path.with_suffix("").with_suffix(".json")
+        sidecar = {**record.sidecar, "details": {"layer": "layer4"}}
+        if record.explainer == "lrp":
+            start, lost = 4.0, 4.0 * losses[record.scan_id]
+            row = {
+                "layer": "<i>conv1</i>",
+                "rule": "<b>ZPlus</b>",
+                "relevance_out": 3.0,
+                "relevance_in": 2.5,
+                "<u>": 0.3,
+            }
+            sidecar["conservation"] = {
+                "sum_of_relevance": 2.5, "output": start, "start": start, "ratio": 2.5 / start,
+                "absorbed_by_biases": 1.0, "absorbed_by_epsilon": 0.5 - lost,
+                "unexplained": lost, "unexplained_share": lost / start, "layers": [row],
+            }  # fmt: skip
+            written[record.scan_id] = sidecar["conservation"]
+        path.write_text(json.dumps(sidecar), encoding="utf-8")
+    return written
+
+
+def test_shows_where_the_output_went(make_run, tmp_path):
+    """Numbers are the sidecars'; the warning names those above 1 % and nobody else."""
+    run = make_run()
+    losses = {"sub-01": 0.02, "sub-02": 0.01, "sub-x": -0.0101, "sub-04_ses-b": 0.0}
+    written = with_accounts(run, losses)
+    page = write(run, tmp_path / "report")
+    for account in written.values():
+        for name, key in (("biases", "absorbed_by_biases"), ("epsilon", "absorbed_by_epsilon")):
+            assert f"{name} {100 * account[key] / account['start']:.1f} %" in page.text
+    titles = [span["title"] for span in page.all("span") if str(span.get("title")).startswith("unexplained")]
+    assert titles == [f"unexplained: {written[scan]['unexplained']:.6g} of 4" for scan in sorted(losses)]
+    assert "lrp 4 62.5 % 25.0 % 12.0 % 0.50 % 2.00 %" in page.text, "medians of 62.5; 25; 10.5, 11.5, 12.5, 13.51"
+    assert "gradcam-last 4 \N{EN DASH} \N{EN DASH}" in page.text
+    warning = page.text.split("lrp: more than 1 % is unexplained in 2 of 4 maps")[1].split("Voxels is what the map")[0]
+    assert "sub-01 2.00 % sub-x -1.01 %" in warning
+    assert "sub-02" not in warning
+    assert page.text.count("above 1 % unexplained") == 2
+    assert page.text.count("Relevance by layer (1)") == 4
+    assert "<i>conv1</i> <b>ZPlus</b> 3.000 2.500 0.200 0.300" in page.text
+    assert page.all("i") == page.all("u") == []
+    assert "last layer" not in page.text, "that is said of regressions"
+
+
+def test_no_warning_where_nothing_is_lost(make_run, tmp_path):
+    run = make_run(regression=True)
+    with_accounts(run, dict.fromkeys(("sub-01", "sub-02", "sub-x", "sub-04_ses-b"), 0.01))
+    page = write(run, tmp_path / "report", max_people=0)
+    assert "Do the maps add up?" in page.text
+    assert "1.00 % 1.00 %" in page.text
+    assert "more than 1 %" not in page.text
+    assert "around 70 years" in page.text
+
+
+def test_runs_without_accounts(make_run, tmp_path, classification):
+    """Early runs know the quotient only, some explainers nothing."""
+    assert "lrp 4 100.0 % \N{EN DASH} \N{EN DASH} \N{EN DASH}" in classification[0].text
+    assert "more than 1 %" not in classification[0].text
+    run = make_run()
+    for record in run.maps():
+        sidecar = {key: value for key, value in record.sidecar.items() if key not in ("details", "params")}
+        record.path.with_suffix("").with_suffix(".json").write_text(json.dumps(sidecar), encoding="utf-8")
+    page = write(run, tmp_path / "report", max_people=1)
+    assert "Do the maps add up?" not in page.text
+    assert "sum / output" not in page.text
+
+
+def test_says_how_to_read_each_explainer(classification):
+    text = classification[0].text
+    assert "lrp Warm: speaks for the explained output; cold: against it." in text
+    assert "gradcam-last Never below zero" in text
+    assert "(Siegel 2025)" in text
+    assert "arXiv:2508.02560" in text

@@ -156,6 +156,25 @@ class TestColours:
         expected = colours(np.linspace(-scale.limit, scale.limit, 21), scale)
         assert np.array_equal(gradient(scale, 21), expected)
 
+    def test_a_magnitude_is_neither_warm_nor_cold(self):
+        """Of a third hue, from zero on, lighter where it is stronger; a map below zero is not believed to be one."""
+        values = np.linspace(0, 1, 101)
+        scale = scale_of(values, 0, magnitude=True)
+        rgba = colours(values, scale).astype(int)[1:]
+        assert not scale.signed
+        assert (rgba[:, :3].sum(1)[1:] >= rgba[:, :3].sum(1)[:-1]).all()
+        assert (rgba[:, 1] < rgba[:, 0]).all(), "neither yellow nor blue: less green than red"
+        assert (rgba[:, 1] < rgba[:, 2]).all(), "and than blue"
+        signed = scale_of(np.linspace(-1, 1, 101), 0, magnitude=True)
+        assert (signed.signed, signed.magnitude) == (True, False)
+
+    def test_rounding_below_zero_is_no_sign(self):
+        values = np.r_[np.linspace(0, 1, 101), -1e-8]
+        scale = scale_of(values, 0)
+        assert not scale.signed
+        assert colours(values, scale)[-1, 0] > colours(values, scale)[-1, 2], "warm, as the bar that begins at zero"
+        assert scale_of(np.r_[values, -1e-4], 0).signed
+
     def test_all_zero_and_constant(self):
         assert scale_of(np.zeros(5), 95).empty
         constant = scale_of(np.full(5, 0.3), 95)

@@ -15,6 +15,9 @@ Array = np.ndarray[Any, Any]
 # in hue and lightness, also for people with red-green blindness.
 _FOR = ((0.60, 0.02, 0.05), (0.96, 0.36, 0.05), (1.00, 0.93, 0.35))
 _AGAINST = ((0.08, 0.10, 0.62), (0.05, 0.50, 0.95), (0.65, 0.98, 1.00))
+# A magnitude speaks neither for nor against: a third hue, from dark to light.
+_STRENGTH = ((0.36, 0.04, 0.48), (0.80, 0.26, 0.78), (1.00, 0.86, 1.00))
+_NOISE = 1e-6  # of the strongest relevance: less than that below zero is rounding
 
 
 @dataclass(frozen=True)
@@ -26,15 +29,17 @@ class Scale:
         limit: Absolute relevance of the end of the colours; symmetric about zero.
         signed: Whether there is relevance below zero.
         empty: Whether there is no relevance at all.
+        magnitude: Whether relevance has no sign, as a variance: it is neither for nor against the output.
     """
 
     threshold: float
     limit: float
     signed: bool
     empty: bool = False
+    magnitude: bool = False
 
 
-def scale_of(relevance: Array, percentile: float) -> Scale:
+def scale_of(relevance: Array, percentile: float, *, magnitude: bool = False) -> Scale:
     """Return the scale of one map.
 
     The colours end at the 99.9th percentile, so that one voxel does not darken all others.
@@ -42,12 +47,14 @@ def scale_of(relevance: Array, percentile: float) -> Scale:
     Args:
         relevance: Any shape.
         percentile: Of the absolute relevance among voxels that are not zero, from which on something is drawn.
+        magnitude: Whether the explainer promises relevance without a sign; not believed where some is below zero.
     """
     strength = np.abs(relevance[relevance != 0])
     if not strength.size:
         return Scale(0.0, 1.0, signed=False, empty=True)
     threshold, limit = (float(v) for v in np.percentile(strength, [percentile, max(99.9, percentile)]))
-    return Scale(threshold, limit, signed=bool((relevance < 0).any()))
+    signed = bool((relevance < -_NOISE * strength.max()).any())
+    return Scale(threshold, limit, signed=signed, magnitude=magnitude and not signed)
 
 
 def colours(relevance: Array, scale: Scale) -> Array:
@@ -55,12 +62,13 @@ def colours(relevance: Array, scale: Scale) -> Array:
     strength = np.abs(relevance)
     span = scale.limit - scale.threshold
     position = np.clip((strength - scale.threshold) / span, 0, 1) if span > 0 else np.ones_like(strength)
-    stops = np.linspace(0, 1, len(_FOR))
+    above = _STRENGTH if scale.magnitude else _FOR
+    stops = np.linspace(0, 1, len(above))
     rgba = np.empty((*relevance.shape, 4))
     for channel in range(3):
-        warm = np.interp(position, stops, [colour[channel] for colour in _FOR])
+        warm = np.interp(position, stops, [colour[channel] for colour in above])
         cold = np.interp(position, stops, [colour[channel] for colour in _AGAINST])
-        rgba[..., channel] = np.where(relevance < 0, cold, warm)
+        rgba[..., channel] = np.where((relevance < 0) & scale.signed, cold, warm)
     shown = (strength >= scale.threshold) & (strength > 0)
     rgba[..., 3] = np.where(shown, 0.6 + 0.35 * position, 0)
     return (rgba * 255).round().astype(np.uint8)

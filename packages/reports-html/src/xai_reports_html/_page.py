@@ -12,8 +12,10 @@ import jinja2
 from xai_core import InputError
 
 from . import __version__
+from ._account import LOSS, summaries
 from ._charts import confusion_chart, roc_chart, scatter_chart, training_chart
-from ._literature import references
+from ._literature import limits_of, references
+from ._methods import known_limits, meaning
 from ._people import cards, data_uri
 from ._summary import class_name, components, described, evaluation_rows, metric_rows, plural
 
@@ -35,7 +37,8 @@ def write_page(run: RunResults, output: Path, options: HtmlReport) -> Path:
     config, info = run.config, run.info
     metrics = _if_made(run.metrics) or {}
     rows = metric_rows(metrics)
-    people = cards(run, figures, options) if _if_made(run.predictions) is not None else None
+    records = run.maps()
+    people = cards(run, records, figures, options) if _if_made(run.predictions) is not None else None
     page = _template().render(
         name=str(config.get("name", run.folder.name)),
         task=run.task,
@@ -48,12 +51,16 @@ def write_page(run: RunResults, output: Path, options: HtmlReport) -> Path:
         folds=len(metrics.get("folds", [])),
         charts=_charts(run, metrics, figures),
         people=people,
+        accounts=summaries(records, [slot["id"] for slot in _explainers(config)]),
+        limit=f"{100 * LOSS:g} %",
+        methods=_methods(config),
         options=options,
         evaluations=_evaluations(run),
         analyses=_analyses(run),
         versions=_versions(info),
         facts=[(key, info[key]) for key in ("device", "seed", "people", "scans", "folds") if key in info],
         references=references(config, _libraries(info)),
+        on_limits=limits_of(config),
         version=__version__,
         plural=plural,
         style=_resource("style.css"),
@@ -61,6 +68,24 @@ def write_page(run: RunResults, output: Path, options: HtmlReport) -> Path:
     path = output / "index.html"
     path.write_text(page, encoding="utf-8", newline="\n")
     return path
+
+
+def _explainers(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the slots of the explainers with their ids and parameters."""
+    slots = config.get("explainers") or []
+    return [{**slot, "id": str(slot.get("id", slot["name"])), "params": slot.get("params") or {}} for slot in slots]
+
+
+def _methods(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return how the maps of each explainer are read, and its known limits."""
+    return [
+        {
+            "id": slot["id"],
+            "meaning": meaning(slot["name"], slot["params"]),
+            "limits": known_limits(slot["name"], slot["params"]),
+        }
+        for slot in _explainers(config)
+    ]
 
 
 def _headline(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -14,7 +14,9 @@ import nibabel as nib
 
 from xai_core import InputError
 
+from ._account import account_of, figures, layer_rows
 from ._colours import Scale, gradient, scale_of
+from ._methods import has_no_sign
 from ._overlay import Layers, compose, draw_layers, png, rows_below
 from ._summary import class_name, number
 from ._volumes import Volume, cut_through, on_same_grid, read
@@ -48,14 +50,20 @@ def data_uri(png_bytes: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png_bytes).decode("ascii")
 
 
-def cards(run: RunResults, figures: Path, options: HtmlReport) -> People:
-    """Draw the chosen scans into ``figures`` and return their cards.
+def cards(run: RunResults, records: Sequence[MapRecord], folder: Path, options: HtmlReport) -> People:
+    """Draw the chosen scans into ``folder`` and return their cards.
+
+    Args:
+        run: Its predictions are shown.
+        records: The maps of the run.
+        folder: Of the figures.
+        options: Of the report.
 
     Raises:
         InputError: A scan or a map cannot be read, or a map does not lie on its scan's grid.
     """
     maps: dict[str, list[MapRecord]] = defaultdict(list)
-    for record in run.maps():
+    for record in records:
         maps[record.scan_id].append(record)
     if not maps:
         return People([], 0)
@@ -66,9 +74,9 @@ def cards(run: RunResults, figures: Path, options: HtmlReport) -> People:
     chosen = _chosen({scan: rows[scan] for scan in known}, options.max_people)
     shown = []
     for scan in chosen:
-        records = sorted(maps[scan], key=lambda record: (rank.get(record.explainer, len(rank)), record.explainer))
-        pictures = _pictures(scan, records, figures, options)
-        shown.append({"scan": scan, "session": _session(records[0]), **rows[scan], "maps": pictures})
+        mine = sorted(maps[scan], key=lambda record: (rank.get(record.explainer, len(rank)), record.explainer))
+        pictures = _pictures(scan, mine, folder, options)
+        shown.append({"scan": scan, "session": _session(mine[0]), **rows[scan], "maps": pictures})
     return People(shown, len(known))
 
 
@@ -109,7 +117,7 @@ def _chosen(rows: Mapping[str, Mapping[str, Any]], most: int | None) -> list[str
     return sorted(in_turn[:most])
 
 
-def _pictures(scan: str, records: Sequence[MapRecord], figures: Path, options: HtmlReport) -> list[dict[str, Any]]:
+def _pictures(scan: str, records: Sequence[MapRecord], folder: Path, options: HtmlReport) -> list[dict[str, Any]]:
     first = records[0]
     anatomy = read(first.image) if first.image is not None else None
     truth = read(first.ground_truth) if first.ground_truth is not None and anatomy is not None else None
@@ -118,22 +126,23 @@ def _pictures(scan: str, records: Sequence[MapRecord], figures: Path, options: H
     pictures = []
     for record in records:
         relevance = read(record.path, add_channels=True)
-        drawn, scale, cut = _draw(anatomy, relevance, truth, f"The map {record.path}", options)
+        magnitude = has_no_sign(str(record.sidecar.get("explainer", "")), record.sidecar.get("params") or {})
+        drawn, scale, cut = _draw(anatomy, relevance, truth, f"The map {record.path}", options, magnitude)
         name = f"{scan}_{record.explainer}"
-        file = figures / (re.sub(r"[^A-Za-z0-9._-]", "-", name) + ".png")
+        file = folder / (re.sub(r"[^A-Za-z0-9._-]", "-", name) + ".png")
         file.write_bytes(png(compose(drawn, scale, f"{scan}   {record.explainer}   {_place(relevance, cut)}")))
         pictures.append(_caption(record, relevance, drawn, scale, cut) | {"file": f"figures/{file.name}"})
     return pictures
 
 
 def _draw(
-    anatomy: Volume | None, relevance: Volume, truth: Volume | None, what: str, options: HtmlReport
+    anatomy: Volume | None, relevance: Volume, truth: Volume | None, what: str, options: HtmlReport, magnitude: bool
 ) -> tuple[Layers, Scale, tuple[int, int, int]]:
     background = anatomy
     if background is None:
         background = Volume(relevance.data * 0, relevance.affine)
     relevance = on_same_grid(background, relevance, what)
-    scale, cut = scale_of(relevance.data, options.threshold), cut_through(relevance)
+    scale, cut = scale_of(relevance.data, options.threshold, magnitude=magnitude), cut_through(relevance)
     mirrored = options.convention == "radiological"
     return draw_layers(background, relevance, scale, cut, truth, mirrored), scale, cut
 
@@ -148,7 +157,7 @@ def _caption(
 ) -> dict[str, Any]:
     sidecar = record.sidecar
     output, total = sidecar.get("output"), sidecar.get("sum_of_relevance")
-    details = sidecar.get("details") or {}
+    details, account = sidecar.get("details") or {}, account_of(sidecar)
     return {
         "explainer": record.explainer,
         "base": data_uri(png(drawn.base)),
@@ -158,10 +167,12 @@ def _caption(
         "target": str(sidecar.get("target_name", "")),
         "output": number(output),
         "sum": number(total),
-        # Only a method that conserves relevance says how well; for others the quotient means nothing.
-        "ratio": number(details["conservation"]) if "conservation" in details else None,
+        # Only a method that makes a promise of the sum says how it kept it; for others the quotient means nothing.
+        "account": None if account is None else figures(account),
+        "ratio": number(details["conservation"]) if account is not None and account.law == "ratio" else None,
+        "layers": layer_rows(sidecar),
         "details": [
-            (str(name).replace("_", " "), number(value)) for name, value in details.items() if _is_news(name, value)
+            (str(name).replace("_", " "), _short(value)) for name, value in details.items() if _is_news(name, value)
         ],
         "place": _place(relevance, cut),
         "no_scan": record.image is None,
@@ -175,7 +186,18 @@ def _caption(
 
 def _is_news(name: str, value: object) -> bool:
     """Whether a detail of an explainer is short and not on the card already."""
-    return name not in ("output", "sum_of_relevance", "conservation") and isinstance(value, str | int | float)
+    return name not in ("output", "sum_of_relevance", "conservation") and (
+        isinstance(value, str | int | float) or _is_size(value)
+    )
+
+
+def _is_size(value: object) -> bool:
+    """Whether a detail is as a grid's: three whole numbers."""
+    return isinstance(value, list) and len(value) == 3 and all(type(n) is int for n in value)
+
+
+def _short(value: Any) -> str:
+    return " \N{MULTIPLICATION SIGN} ".join(map(str, value)) if _is_size(value) else number(value)
 
 
 def _css_gradient(scale: Scale) -> str:
@@ -195,7 +217,9 @@ def draw_scan(
     rows = []
     for explainer, data in maps.items():
         relevance = read(data, add_channels=True)
-        drawn, scale, cut = _draw(anatomy, relevance, None, f"The map of {explainer}", options)
+        # Of the explainer only its id is known here, which is its name if the user gave no other.
+        magnitude = has_no_sign(explainer, {})
+        drawn, scale, cut = _draw(anatomy, relevance, None, f"The map of {explainer}", options, magnitude)
         rows.append(compose(drawn, scale, f"{explainer}   {_place(relevance, cut)}   {decided}"))
     stem = image.name.removesuffix(".gz").removesuffix(".nii")
     path = output / (re.sub(r"[^A-Za-z0-9._-]", "-", stem) + "_relevance.png")
