@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from xai_core import InputError
-from xai_explainers_gradcam.plugin import GradCAM
+from xai_explainers_gradcam.plugin_cam import GradCAM
 
 
 class Block(nn.Module):

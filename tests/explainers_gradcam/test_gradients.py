@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from xai_core import ConfigError, InputError
-from xai_explainers_gradcam.plugin import InputXGradient, IntegratedGradients, Saliency
+from xai_explainers_gradcam.plugin_gradients import InputXGradient, Saliency
+from xai_explainers_gradcam.plugin_paths import IntegratedGradients
 
 SHAPE = (2, 2, 5, 3, 7)  # odd, non-cubic, two channels
 
@@ -120,20 +121,20 @@ def test_completeness_on_a_nonlinear_network(volumes: Tensor) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 100])
-def test_internal_batches_bound_the_forward_passes_and_change_nothing(volumes: Tensor, size: int) -> None:
+def test_batches_bound_the_forward_passes_and_change_nothing(volumes: Tensor, size: int) -> None:
     model = smooth_network()
     largest: list[int] = []
-    relevance = IntegratedGradients(steps=7, internal_batch_size=size).explain(model, volumes, TARGET).relevance
+    relevance = IntegratedGradients(steps=7, max_batch=size).explain(model, volumes, TARGET).relevance
     model.register_forward_pre_hook(lambda _module, inputs: largest.append(len(inputs[0])))
-    again = IntegratedGradients(steps=7, internal_batch_size=size).explain(model, volumes, TARGET).relevance
-    reference = IntegratedGradients(steps=7, internal_batch_size=2).explain(smooth_network(), volumes, TARGET)
+    again = IntegratedGradients(steps=7, max_batch=size).explain(model, volumes, TARGET).relevance
+    reference = IntegratedGradients(steps=7, max_batch=2).explain(smooth_network(), volumes, TARGET)
     assert torch.equal(relevance, again)
     torch.testing.assert_close(relevance, reference.relevance, rtol=1e-4, atol=1e-6)
     assert max(largest[1:]) == min(size, 7)  # the first pass is the batch itself
 
 
 def test_unknown_baseline(volumes: Tensor) -> None:
-    with pytest.raises(ConfigError, match="baseline: 'mean' is not one of background, minimum, zero or a number"):
+    with pytest.raises(ConfigError, match=r"'mean' is not one of background, minimum, zero, blurred, controls or"):
         IntegratedGradients(baseline="mean").explain(Linear(), volumes, None)  # type: ignore[arg-type]
 
 

@@ -1,3 +1,3 @@
-"""Grad-CAM, saliency, input x gradient and integrated gradients for 3D networks, on Captum."""
+"""Explainers of 3D networks by gradients, baselines and perturbation, on Captum."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Finds the layer that Grad-CAM looks at, by running the network once on one volume."""
+"""Finds the layer that a class activation map is made of, by running the network once on one volume."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from xai_core import InputError
+from xai_core.engine.requests import logits
 from xai_core.schemas import did_you_mean
-
-from ._forward import logits
 
 __all__ = ["Layer", "find_layer"]
 
@@ -52,7 +51,7 @@ def find_layer(model: nn.Module, volumes: Tensor, name: str | None) -> Layer:
         name: Dotted name, or None.
 
     Raises:
-        InputError: There is no such layer, or Grad-CAM cannot use it; the message lists those that it can.
+        InputError: There is no such layer, or no map can be made of it; the message lists those that it can.
     """
     calls, output = _trace(model, volumes[:1])
     names = {module: found for found, module in model.named_modules() if found}
@@ -62,12 +61,14 @@ def find_layer(model: nn.Module, volumes: Tensor, name: str | None) -> Layer:
     made = [call for call in calls if call.module is module]
     if len(made) != 1:
         times = "is not run in the forward pass" if not made else f"is run {len(made)} times in one forward pass"
-        raise InputError(f"Grad-CAM needs a layer that is run once, but {name!r} {times}. {_listed(usable)}")
+        raise InputError(
+            f"A class activation map needs a layer that is run once, but {name!r} {times}. {_listed(usable)}"
+        )
     shape = made[0].shape
     if not _is_feature_map(shape):
         raise InputError(
-            f"Grad-CAM needs a layer whose output is a feature map [N, K, d, h, w], but {name!r} returns "
-            f"{made[0].returned} for one volume. {_listed(usable)}"
+            f"A class activation map needs a layer whose output is a feature map [N, K, d, h, w], but {name!r} "
+            f"returns {made[0].returned} for one volume. {_listed(usable)}"
         )
     assert shape is not None
     return Layer(name, module, (shape[2], shape[3], shape[4]))
@@ -120,13 +121,13 @@ def _last_convolution(calls: Sequence[_Call], output: Tensor) -> nn.Module:
     made = [call for call in calls if isinstance(call.module, nn.Conv3d)]
     if not made:
         raise InputError(
-            "Grad-CAM takes the last convolution by default, but no torch.nn.Conv3d is run in this model. "
+            "By default the last convolution is taken, but no torch.nn.Conv3d is run in this model. "
             "Name a layer: params: {layer: ...}."
         )
     depths = _depths(output.grad_fn, lambda node: any(node is call.node for call in made))
     depth_of = [depths.get(call.node, 0) for call in made]
     if max(depth_of) == 0:
-        raise InputError("Grad-CAM: no gradient leads from the model's output to any of its convolutions.")
+        raise InputError("No gradient leads from the model's output to any of its convolutions. Name another layer.")
     deepest = max(range(len(made)), key=lambda index: (depth_of[index], index))
     return made[deepest].module
 
@@ -150,12 +151,12 @@ def _depths(root: Any, counted: Callable[[Any], bool]) -> dict[Any, int]:
 def _listed(usable: Sequence[str]) -> str:
     """Say which layers can be named: all of a few, else the outermost, of which there are at most 20."""
     if not usable:
-        return "This model has no layer that Grad-CAM can use."
+        return "This model has no layer that gives a feature map."
     shown: list[str] = []
     for level in sorted({name.count(".") for name in usable}):
         wider = [name for name in usable if name.count(".") <= level]
         if len(wider) > _LISTED:
-            # Even the outermost are too many: the last ones are what Grad-CAM is mostly used with.
+            # Even the outermost are too many: the last ones are what is mostly used.
             shown = shown or wider[-_LISTED:]
             break
         shown = wider

@@ -52,9 +52,19 @@ class Explanation:
 
 
 def unexplained_share(sidecar: Mapping[str, Any]) -> float | None:
-    """Return what share of a map's relevance neither voxels nor biases nor epsilon have; None where it is not known."""
+    """Return what share of a map's relevance is missing; None where the explainer promises no sum.
+
+    With a law of conservation it is what neither voxels nor biases nor epsilon have; with completeness (integrated
+    gradients) what the sum misses of output - baseline output.
+    """
     share = (sidecar.get("conservation") or {}).get("unexplained_share")
-    return None if share is None else float(share)
+    if share is not None:
+        return float(share)
+    details = sidecar.get("details") or {}
+    delta, baseline = details.get("convergence_delta"), details.get("baseline_output")
+    if delta is None or baseline is None or sidecar["output"] == baseline:
+        return None
+    return -float(delta) / (float(sidecar["output"]) - float(baseline))
 
 
 def map_path(scan: str, explainer: str) -> Path:

@@ -72,11 +72,21 @@ def _in_label(items: Sequence[T], what: str, bar: Any) -> Iterator[T]:
         bar.label = label
 
 
+_depth = 0
+
+
 def _logged(items: Sequence[T], what: str) -> Iterator[T]:
-    last = time.monotonic()
-    for done, item in enumerate(items, 1):
-        yield item
-        if time.monotonic() - last > 10 and done < len(items):
-            last = time.monotonic()
-            log.info("%s: %d of %d", what, done, len(items))
-    log.info("%s: %d of %d, done", what, len(items), len(items))
+    """A line every ten seconds, and one at the end: of work within other work only where it took so long."""
+    global _depth
+    _depth += 1
+    last, told = time.monotonic(), False
+    try:
+        for done, item in enumerate(items, 1):
+            yield item
+            if time.monotonic() - last > 10 and done < len(items):
+                last, told = time.monotonic(), True
+                log.info("%s: %d of %d", what, done, len(items))
+    finally:
+        _depth -= 1
+    if told or not _depth:
+        log.info("%s: %d of %d, done", what, len(items), len(items))

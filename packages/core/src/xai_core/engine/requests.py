@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
 from ..types import Attribution
+from .batching import is_out_of_memory
 from .gradients import check_gradient
 
 __all__ = [
@@ -83,6 +84,7 @@ def explaining(
             resolved = resolve_target(outputs, target)
             output = outputs.gather(1, resolved[:, None])[:, 0]
             if gradients:
+                _check_not_quantised(model)
                 check_gradient(model, copy)
             yield Explained(lambda given: logits(model, given), copy, resolved, output)
     finally:
@@ -120,9 +122,9 @@ def logits(model: nn.Module, volumes: Tensor) -> Tensor:
 def _run(model: nn.Module, volumes: Tensor) -> Any:
     try:
         return model(volumes)
-    except torch.OutOfMemoryError:
-        raise
     except (RuntimeError, ValueError, AssertionError) as error:
+        if is_out_of_memory(error):
+            raise
         reason = str(error).strip().split("\n", 1)[0]
         raise InputError(
             f"{type(model).__name__} does not run on volumes of shape {list(volumes.shape)} "
@@ -136,6 +138,11 @@ def differentiating(source: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        if "modified by an inplace operation" in str(error):
+            raise InputError(
+                "The network changes a tensor in place that its own gradient needs: it cannot be trained or explained "
+                "by gradients. Write y = y + z in place of y += z there."
+            ) from error
         if not any(text in str(error) for text in _NO_GRADIENT):
             raise
         raise InputError(
@@ -157,7 +164,7 @@ def as_attribution(
     finite = torch.isfinite(relevance).flatten(1).all(1)
     if not bool(finite.all()):
         raise InputError(
-            f"The gradient at volumes[{int((~finite).nonzero()[0])}] is not finite although the output is. "
+            f"The map of volumes[{int((~finite).nonzero()[0])}] is not finite although the output is. "
             "Check the weights and the range of the intensities."
         )
     return Attribution(relevance, explained.output.detach().to(torch.float32), explained.target, details)
@@ -183,10 +190,14 @@ def check_volumes(volumes: Tensor) -> None:
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """Return the network inside ``DataParallel`` or ``DistributedDataParallel``."""
-    while isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
-        model = model.module
-    return model
+    """Return the network inside ``DataParallel``, ``DistributedDataParallel`` or ``torch.compile``."""
+    while True:
+        if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            model = model.module
+        elif isinstance(getattr(model, "_orig_mod", None), nn.Module):
+            model = cast(nn.Module, model._orig_mod)
+        else:
+            return model
 
 
 @contextmanager
@@ -221,6 +232,15 @@ def _check_evaluation_mode(model: nn.Module) -> None:
             f"Module {name!r} ({type(module).__name__}) stays in training mode after model.eval(), so the output "
             "depends on the batch or on chance. Let its train(False) end training mode."
         )
+
+
+def _check_not_quantised(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        if type(module).__module__.startswith(("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized")):
+            raise InputError(
+                f"Module {name!r} ({type(module).__name__}) is quantised and has no gradient. Explain the network as "
+                "it was before, or use occlusion."
+            )
 
 
 def _precision(model: nn.Module) -> torch.dtype:

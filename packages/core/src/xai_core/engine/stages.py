@@ -188,8 +188,8 @@ def _warn_of_losses(results: RunResults, slots: Sequence[Mapping[str, Any]]) -> 
         if lossy:
             worst = max(lossy, key=lossy.__getitem__)
             log.warning(
-                "%s: of %d of %d maps more than 1 %% of the relevance is unexplained (most: %s, %.1f %%): neither "
-                "voxels nor biases nor epsilon have it. See `conservation` in their sidecars; layer_sums says where.",
+                "%s: of %d of %d maps more than 1 %% of the relevance is missing (most: %s, %.1f %%). See "
+                "conservation or details in their sidecars; lrp's layer_sums say where, path methods want more steps.",
                 slot["id"], len(lossy), len(shares), worst, 100 * lossy[worst],
             )  # fmt: skip
 

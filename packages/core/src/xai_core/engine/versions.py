@@ -20,7 +20,6 @@ _SOFTWARE = (
     "nibabel",
     "numpy",
     "captum",
-    "zennit",
     "pytorch-lightning",
     "scikit-learn",
 )

@@ -1,0 +1,174 @@
+"""What the explainers promise, tested by other means: finite differences, double precision, sums."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy, deepcopy
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from xai_core import InputError
+from xai_core.engine.requests import explaining, unwrapped
+from xai_core.engine.seeding import seeded
+
+from ._deeplift import unexplained
+from ._noise import intensity_range
+
+if TYPE_CHECKING:
+    from .plugin_gradients import InputXGradient, Saliency, SmoothGrad
+
+__all__ = [
+    "assert_close", "check_completeness", "check_input_x_gradient", "check_saliency", "check_smoothgrad",
+    "double_copy", "generic",
+]  # fmt: skip
+
+_CLOSE = 0.01
+_DIRECTIONS = 3
+# Of finite differences, as shares of the range of intensities: a short one meets no kink, a long one no rounding.
+_STEPS = (1e-8, 1e-6, 1e-4)
+
+
+def check_saliency(explainer: Saliency, model: nn.Module, volumes: Tensor) -> str:
+    """Compare the gradient with finite differences; see ``Explainer.self_check``."""
+    at = generic(volumes)
+    signed = type(explainer)(absolute=False, max_batch=explainer.max_batch).explain(model, at, None)
+    own = explainer.explain(model, at, signed.target).relevance
+    expected = signed.relevance.abs() if explainer.absolute else signed.relevance
+    assert torch.equal(own, expected), "the magnitude of the gradient is not that of the gradient"
+    ones = torch.ones_like(at)
+    return _compare_slopes(model, at, signed.target, signed.relevance, ones)
+
+
+def check_input_x_gradient(explainer: InputXGradient, model: nn.Module, volumes: Tensor) -> str:
+    """Compare intensity x gradient with finite differences; see ``Explainer.self_check``."""
+    at = generic(volumes)
+    found = explainer.explain(model, at, None)
+    return _compare_slopes(model, at, found.target, found.relevance, at)
+
+
+def check_smoothgrad(explainer: SmoothGrad, model: nn.Module, volumes: Tensor) -> str:
+    """Compare with the gradient as the noise vanishes, and the statistics with each other."""
+    at = generic(volumes)
+    with seeded(0):
+        still = _with(explainer, statistic="mean", samples=2, noise=1e-7).explain(model, at, None)
+        gradient = _gradient(double_copy(model), at.double(), still.target)
+        expected = {"saliency": gradient.abs(), "gradient": gradient, "input-x-gradient": gradient * at.double()}
+        text = assert_close(still.relevance, expected[explainer.of], "the gradient in double precision")
+    samples = max(2, min(explainer.samples, 4))
+    maps = []
+    for statistic in ("mean", "mean-square", "variance"):
+        with seeded(0):
+            found = _with(explainer, statistic=statistic, samples=samples).explain(model, volumes, still.target)
+        maps.append(found.relevance.double())
+    mean, square, variance = maps
+    scale = float(square.max())
+    difference = float((square - mean**2 - variance).abs().max())
+    assert difference <= 1e-4 * scale, f"mean of squares - square of mean differs from the variance by {difference:.3g}"
+    return f"without noise {text}"
+
+
+def check_completeness(explainer: Any, model: nn.Module, volumes: Tensor, effort: str | None) -> str:
+    """Compare the sum of relevance with output - baseline output; see ``Explainer.self_check``.
+
+    Args:
+        explainer: Of those in ``plugin_paths``.
+        effort: Parameter that is raised up to 16 times until the sum is right, or None.
+    """
+    # Noise is an aim of its own, away from the sum.
+    explainer = _with(explainer, noise=0.0) if hasattr(explainer, "noise") else explainer
+    exact = double_copy(model)
+    tried: list[float] = []
+    for factor in (1, 4, 16) if effort else (1,):
+        given = _with(explainer, **{effort: getattr(explainer, effort) * factor}) if effort else explainer
+        with seeded(0):
+            found = given.explain(model, volumes, None)
+        starts = given._source().volumes(volumes)
+        outputs = _outputs(exact, volumes, found.target)
+        baseline = torch.stack([_outputs(exact, start, found.target) for start in starts]).mean(0)
+        tried.append(float(unexplained(found.relevance, outputs, baseline).max()))
+        if tried[-1] <= _CLOSE:
+            effort_text = f" with {effort} {getattr(given, effort)}" if effort else ""
+            return f"sums to output - baseline output{effort_text}: off by {tried[-1]:.1e}"
+    raise AssertionError(
+        f"relevance misses {100 * tried[-1]:.3g} % of output - baseline output"
+        + (f" even with {effort} {getattr(explainer, str(effort)) * 16}" if effort else "")
+    )
+
+
+def assert_close(found: Tensor, expected: Tensor, what: str) -> str:
+    """Assert that maps [N, ...] agree with what was computed by other means, and say by how much.
+
+    Raises:
+        AssertionError: The norm of a map's difference exceeds 1 % of the norm of what is expected.
+    """
+    difference = (found.double() - expected).flatten(1).norm(dim=1)
+    norm = expected.flatten(1).norm(dim=1)
+    worst = float((difference / norm.clamp(min=torch.finfo(torch.float64).tiny)).max())
+    assert worst <= _CLOSE, f"the map differs from {what} by {100 * worst:.3g} %"
+    return f"equals {what}: off by {worst:.1e}"
+
+
+def double_copy(model: nn.Module) -> nn.Module:
+    """Return a copy of the network in double precision and evaluation mode.
+
+    Raises:
+        InputError: It cannot be copied.
+    """
+    try:
+        return deepcopy(unwrapped(model)).double().eval().requires_grad_(False)
+    except Exception as error:  # whatever the user's classes raise
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"The check needs a copy of the network, and copying fails ({reason}).") from error
+
+
+def generic(volumes: Tensor) -> Tensor:
+    """Return the volumes with 1 % noise: at a point without ties, where the network has one derivative."""
+    noise = torch.randn(volumes.shape, generator=torch.Generator().manual_seed(0)).to(volumes)
+    width = intensity_range(volumes)
+    return volumes + 0.01 * torch.where(width > 0, width, torch.ones_like(width)) * noise
+
+
+def _with(explainer: Any, **values: Any) -> Any:
+    """Return the explainer with other parameters."""
+    twin = copy(explainer)
+    for name, value in values.items():
+        setattr(twin, name, value)
+    return twin
+
+
+def _outputs(model: nn.Module, volumes: Tensor, target: Tensor) -> Tensor:
+    """Return the explained outputs [N] of a network in double precision, one volume at a time."""
+    with torch.no_grad():
+        rows: Sequence[Tensor] = [model(one.double().clone()) for one in volumes.split(1)]
+    return torch.cat(list(rows)).gather(1, target[:, None])[:, 0]
+
+
+def _gradient(model: nn.Module, volumes: Tensor, target: Tensor) -> Tensor:
+    with explaining(model, volumes, target) as explained:
+        (gradient,) = torch.autograd.grad(
+            explained.forward(explained.volumes).gather(1, explained.target[:, None]).sum(), explained.volumes
+        )
+    return gradient
+
+
+def _compare_slopes(model: nn.Module, at: Tensor, target: Tensor, relevance: Tensor, factor: Tensor) -> str:
+    """Compare sum(relevance * d) with the slope of the output in the direction factor * d, for random d [N, ...]."""
+    exact = double_copy(model)
+    width = intensity_range(at).amax().double().clamp(min=1e-6)
+    norm = relevance.double().flatten(1).norm(dim=1).clamp(min=torch.finfo(torch.float64).tiny)
+    generator = torch.Generator().manual_seed(1)
+    worst = 0.0
+    for _ in range(_DIRECTIONS):
+        direction = torch.randn(at.shape, generator=generator, dtype=torch.float64).to(at.device)
+        # The projection of a wrong map on a random direction is off by about the norm of what is wrong.
+        projected = (relevance.double() * direction).flatten(1).sum(1)
+        off = []
+        for step in (share * width for share in _STEPS):
+            move = step * factor.double() * direction
+            slope = (_outputs(exact, at + move, target) - _outputs(exact, at - move, target)) / (2 * step)
+            off.append((slope - projected).abs() / norm)
+        worst = max(worst, float(torch.stack(off).amin(0).max()))
+    assert worst <= _CLOSE, f"the map differs from finite differences by {100 * worst:.3g} % of its norm"
+    return f"equals finite differences: off by {worst:.1e}"
