@@ -178,8 +178,8 @@ class TestSummary:
 def test_layers():
     """fc hands on 1.0 - 0.2 - 0.1; conv loses 0.3 of the 1.0 at the start."""
     layers = [
-        {"layer": "fc", "rule": "Epsilon", "relevance_out": 1.0, "relevance_in": 0.7, "bias": 0.2, "epsilon": 0.1},
-        {"layer": "conv", "rule": "ZPlus", "relevance_out": 0.7, "relevance_in": 0.4},
+        {"layer": "fc", "rule": "epsilon", "relevance_out": 1.0, "relevance_in": 0.7, "bias": 0.2, "epsilon": 0.1},
+        {"layer": "conv", "rule": "z-plus", "relevance_out": 0.7, "relevance_in": 0.4},
     ]
     table = layer_rows(conserved(0.4, 0.2, 0.1, 0.3, layers=layers))
     assert table["causes"] == ["bias", "epsilon"]

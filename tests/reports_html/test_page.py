@@ -241,7 +241,7 @@ def with_accounts(run, losses):
             start, lost = 4.0, 4.0 * losses[record.scan_id]
             row = {
                 "layer": "<i>conv1</i>",
-                "rule": "<b>ZPlus</b>",
+                "rule": "<b>z-plus</b>",
                 "relevance_out": 3.0,
                 "relevance_in": 2.5,
                 "<u>": 0.3,
@@ -274,7 +274,7 @@ def test_shows_where_the_output_went(make_run, tmp_path):
     assert "sub-02" not in warning
     assert page.text.count("above 1 % unexplained") == 2
     assert page.text.count("Relevance by layer (1)") == 4
-    assert "<i>conv1</i> <b>ZPlus</b> 3.000 2.500 0.200 0.300" in page.text
+    assert "<i>conv1</i> <b>z-plus</b> 3.000 2.500 0.200 0.300" in page.text
     assert page.all("i") == page.all("u") == []
     assert "last layer" not in page.text, "that is said of regressions"
 

@@ -1,3 +1,3 @@
-"""Layer-wise relevance propagation for 3D networks, on Zennit."""
+"""Layer-wise relevance propagation for 3D networks."""
 
 __version__ = "0.1.0"

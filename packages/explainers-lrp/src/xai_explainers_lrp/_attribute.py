@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from xai_core import Attribution, InputError
 from xai_core.canonical import canonical_form
-from xai_core.engine.requests import full_precision, resolve_target
+from xai_core.engine.requests import differentiating, full_precision, resolve_target
 
 from ._ledger import Ledger
 from ._propagate import Propagation
@@ -30,7 +30,8 @@ def attribute(model: nn.Module, volumes: Tensor, target: Tensor | None, settings
         outputs = Propagation(canonical, rules_of(canonical, settings), ledger).run(leaf)
         indices = resolve_target(outputs, target)
         start = start_of(outputs.detach(), indices, settings)
-        (relevance,) = torch.autograd.grad(outputs, leaf, grad_outputs=start)
+        with differentiating("the volumes"):
+            (relevance,) = torch.autograd.grad(outputs, leaf, grad_outputs=start)
     _check_finite(relevance)
     if not ledger.is_by_volume():
         return _one_by_one(model, volumes, indices.to(volumes.device), settings)
@@ -51,12 +52,12 @@ def check_model(model: nn.Module, volumes: Tensor, settings: Settings) -> None:
         InputError: Why not.
     """
     canonical = canonical_form(model, volumes, passed_layers(settings))
-    rules_of(canonical, settings)
+    rules = rules_of(canonical, settings)
     first = next(canonical.network.parameters(), volumes)
     with torch.no_grad():
-        outputs = canonical.network(volumes.to(first.device, first.dtype))
-    if settings.contrast is None or isinstance(settings.contrast, str):
-        start_of(outputs, outputs.argmax(1), settings)
+        outputs = Propagation(canonical, rules, Ledger(len(volumes), False)).run(volumes.to(first.device, first.dtype))
+    other = settings.contrast + 1 if isinstance(settings.contrast, int) else 0  # any but the one to contrast with
+    start_of(outputs, torch.full((len(outputs),), other % outputs.shape[1], device=outputs.device), settings)
 
 
 def _one_by_one(model: nn.Module, volumes: Tensor, target: Tensor, settings: Settings) -> Attribution:

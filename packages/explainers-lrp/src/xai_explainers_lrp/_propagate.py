@@ -24,6 +24,7 @@ class _Divide(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, layer: nn.Module, part: Part, rule: Rule, entry: Entry, sums: bool) -> Tensor:
         ctx.layer, ctx.part, ctx.rule, ctx.entry, ctx.sums = layer, part, rule, entry, sums
         result: Tensor = layer(x)
+        rule.check(x, result, entry.name)
         ctx.save_for_backward(x, result if rule.uses_output else None)
         return result
 
@@ -94,7 +95,7 @@ class Propagation(fx.Interpreter):
         if target in self._rules:
             assert part is not None
             rule = self._rules[target]
-            entry = self._ledger.open(self._canonical.names[target], type(rule).__name__)
+            entry = self._ledger.open(self._canonical.names[target], rule.name)
             return _Divide.apply(  # type: ignore[no-untyped-call]
                 args[0], layer, part, rule, entry, self._ledger.layers
             )

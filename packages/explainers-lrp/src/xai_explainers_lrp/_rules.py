@@ -34,16 +34,30 @@ class Rule(ABC):
             cancel, one that is summed in another order would be off by much of itself.
     """
 
+    _name: ClassVar[str]
     uses_output: ClassVar[bool] = False
+
+    @property
+    def name(self) -> str:
+        """As in the parameter ``rules``."""
+        return self._name
 
     @abstractmethod
     def divide(self, layer: LinearMap, x: Tensor, output: Tensor | None, relevance: Tensor, entry: Entry) -> Tensor:
         """Return the relevance of ``x`` from that of the layer's output, and enter what stayed in the layer."""
 
+    def check(self, x: Tensor, output: Tensor, name: str) -> None:
+        """Refuse a layer, called ``name``, that the rule does not fit; called on the way to the output.
 
-def _stable(z: Tensor, epsilon: float) -> Tensor:
-    """Move ``z`` away from zero by epsilon, in place."""
-    return z.add_(torch.copysign(z.new_tensor(epsilon), z))
+        Raises:
+            InputError: Why it does not.
+        """
+        return
+
+
+def _stable(z: Tensor, epsilon: float, sign: int) -> Tensor:
+    """Move ``z`` away from zero by epsilon, in place; ``sign`` is that of all values, or 0 where they differ."""
+    return z.add_(sign * epsilon if sign else torch.copysign(z.new_tensor(epsilon), z))
 
 
 def _share(
@@ -55,18 +69,19 @@ def _share(
     epsilon: float = STABILIZER,
     factor: float = 1,
     output: Tensor | None = None,
+    sign: int = 0,
 ) -> Tensor:
     """Divide relevance in proportion to the contributions of all terms and the bias, times ``factor``.
 
-    ``output`` is their sum, where it is known already.
+    ``output`` is their sum, where it is known already; ``sign`` that of all contributions, where they have one.
     """
     z = _sum_of(layer, terms, bias) if output is None else output.clone()
     if epsilon > STABILIZER:
-        signs = torch.sign(z)
-        quotient = torch.div(relevance, _stable(z, epsilon), out=z)
+        signs = torch.copysign(torch.ones_like(z), z)  # of 0 too, where epsilon keeps all
+        quotient = torch.div(relevance, _stable(z, epsilon, sign), out=z)
         entry.add("epsilon", factor * epsilon * _sum(quotient * signs))
     else:
-        quotient = torch.div(relevance, _stable(z, epsilon), out=z)
+        quotient = torch.div(relevance, _stable(z, epsilon, sign), out=z)
     if bias is not None:
         entry.add("bias", factor * _weighted_sum(quotient, bias))
     result = layer.weigh_all(quotient, terms)
@@ -85,7 +100,7 @@ def _sum(values: Tensor) -> Tensor:
 
 def _weighted_sum(values: Tensor, weights: Tensor) -> Tensor:
     """Return the sum of products for each volume; weights of one number a channel are taken out of the sum."""
-    channels = weights.numel() == values.shape[1] and weights.ndim == values.ndim and values.ndim > 2
+    channels = values.ndim > 2 and weights.shape == (1, values.shape[1], *(1,) * (values.ndim - 2))
     return _sum(values.flatten(2).sum(2) * weights.flatten()) if channels else _sum(values * weights)
 
 
@@ -94,7 +109,7 @@ def _signs(x: Tensor, weight: Tensor | None, positive: bool) -> Terms:
     up = None if weight is None else weight.clamp(min=0)
     down = None if weight is None else weight.clamp(max=0)
     same, other = (up, down) if positive else (down, up)
-    if not bool((x < 0).any()):
+    if not bool(x.amin() < 0):
         return [(x, same)]
     return [(x.clamp(min=0), same), (x.clamp(max=0), other)]
 
@@ -103,6 +118,7 @@ def _signs(x: Tensor, weight: Tensor | None, positive: bool) -> Terms:
 class Epsilon(Rule):
     """In proportion to ``z_ij``; epsilon is added to the magnitude of the sum (Bach et al. 2015)."""
 
+    _name: ClassVar[str] = "epsilon"
     uses_output: ClassVar[bool] = True
     epsilon: float
 
@@ -115,6 +131,7 @@ class Epsilon(Rule):
 class Proportion(Rule):
     """In proportion to ``z_ij``, for averages."""
 
+    _name: ClassVar[str] = "proportion"
     uses_output: ClassVar[bool] = True
 
     def divide(self, layer: LinearMap, x: Tensor, output: Tensor | None, relevance: Tensor, entry: Entry) -> Tensor:
@@ -129,27 +146,34 @@ class AlphaBeta(Rule):
     With 1 and 0 this is z+ (Montavon et al. 2017).
     """
 
+    _name: ClassVar[str] = "alpha-beta"
     alpha: float = 1
     beta: float = 0
     ignore_bias: bool = False
+
+    @property
+    def name(self) -> str:
+        """See ``Rule``."""
+        return "z-plus" if (self.alpha, self.beta) == (1, 0) else self._name
 
     def divide(self, layer: LinearMap, x: Tensor, output: Tensor | None, relevance: Tensor, entry: Entry) -> Tensor:
         """See ``Rule``."""
         bias = None if self.ignore_bias else layer.bias
         up = None if bias is None else bias.clamp(min=0)
         positive = _signs(x, layer.weight, positive=True)
-        result = _share(layer, positive, up, relevance, entry, factor=self.alpha)
+        result = _share(layer, positive, up, relevance, entry, factor=self.alpha, sign=1)
         if self.beta == 0:
             return result
         down = None if bias is None else bias.clamp(max=0)
         negative = _signs(x, layer.weight, positive=False)
-        return result.add_(_share(layer, negative, down, relevance, entry, factor=-self.beta))
+        return result.add_(_share(layer, negative, down, relevance, entry, factor=-self.beta, sign=-1))
 
 
 @dataclass(frozen=True)
 class Gamma(Rule):
     """Contributions of the output's sign count 1 + gamma times (Montavon et al. 2019)."""
 
+    _name: ClassVar[str] = "gamma"
     uses_output: ClassVar[bool] = True
     gamma: float
 
@@ -182,6 +206,8 @@ class Gamma(Rule):
 class Flat(Rule):
     """The same for every input of an output, whatever it contributes (Lapuschkin et al. 2019)."""
 
+    _name: ClassVar[str] = "flat"
+
     def divide(self, layer: LinearMap, x: Tensor, output: Tensor | None, relevance: Tensor, entry: Entry) -> Tensor:
         """See ``Rule``."""
         weight = None if layer.weight is None else torch.ones_like(layer.weight)
@@ -191,6 +217,8 @@ class Flat(Rule):
 @dataclass(frozen=True)
 class WSquare(Rule):
     """In proportion to squared weights, for inputs without bounds (Montavon et al. 2017)."""
+
+    _name: ClassVar[str] = "w-square"
 
     def divide(self, layer: LinearMap, x: Tensor, output: Tensor | None, relevance: Tensor, entry: Entry) -> Tensor:
         """See ``Rule``."""
@@ -207,13 +235,13 @@ class ZBox(Rule):
         high: Upper bound; None: the maximum.
     """
 
+    _name: ClassVar[str] = "z-box"
     low: float | None = None
     high: float | None = None
 
     def divide(self, layer: LinearMap, x: Tensor, output: Tensor | None, relevance: Tensor, entry: Entry) -> Tensor:
         """See ``Rule``."""
-        if layer.weight is None:
-            raise InputError("LRP: the box rule is for convolutions and linear layers.")
+        assert layer.weight is not None
         low, high = self._bounds(x)
         terms: Terms = [
             (x, layer.weight),
@@ -221,6 +249,10 @@ class ZBox(Rule):
             (-high.expand_as(x).contiguous(), layer.weight.clamp(max=0)),
         ]
         return _share(layer, terms, None, relevance, entry)
+
+    def check(self, x: Tensor, output: Tensor, name: str) -> None:
+        """See ``Rule``."""
+        self._bounds(x)
 
     def _bounds(self, x: Tensor) -> tuple[Tensor, Tensor]:
         space = tuple(range(2, x.ndim)) or (1,)
@@ -239,11 +271,16 @@ class ZBox(Rule):
 class Pass(Rule):
     """Relevance passes unchanged, for layers whose output has the shape of their input."""
 
+    _name: ClassVar[str] = "pass"
+
     def divide(self, layer: LinearMap, x: Tensor, output: Tensor | None, relevance: Tensor, entry: Entry) -> Tensor:
         """See ``Rule``."""
-        if x.shape != relevance.shape:
-            raise InputError(
-                f"LRP: the rule pass needs a layer whose output has the shape of its input; {entry.name} makes "
-                f"{list(relevance.shape[1:])} of {list(x.shape[1:])}."
-            )
         return relevance.clone()
+
+    def check(self, x: Tensor, output: Tensor, name: str) -> None:
+        """See ``Rule``."""
+        if x.shape != output.shape:
+            raise InputError(
+                f"LRP: the rule pass needs a layer whose output has the shape of its input; {name} makes "
+                f"{list(output.shape[1:])} of {list(x.shape[1:])}."
+            )

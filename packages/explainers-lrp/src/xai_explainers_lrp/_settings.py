@@ -91,7 +91,7 @@ def _override(rules: dict[str, Rule], canonical: Canonical, row: Mapping[str, An
     chosen = [name for name, own in named.items() if fnmatchcase(own, pattern)]
     passed = row["rule"] == "pass" and any(fnmatchcase(own, pattern) for own in canonical.names.values())
     if not chosen and not passed:
-        available = list(named.values())
+        available = list(dict.fromkeys(reversed(named.values())))  # from the volumes to the output, each once
         raise InputError(
             f"LRP: rules: no layer is called {pattern!r}.{did_you_mean(pattern, available)} Layers with weights: "
             f"{', '.join(available[:20])}{' ...' if len(available) > 20 else ''}."

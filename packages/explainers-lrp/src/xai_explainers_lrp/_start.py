@@ -21,12 +21,15 @@ def start_of(outputs: Tensor, target: Tensor, settings: Settings) -> Tensor:
         settings: ``start``, ``contrast`` and ``reference`` are used.
 
     Raises:
-        InputError: There is one output only where several are needed, or no such output to contrast with.
+        InputError: There is one output where several are needed, or the other way round, or no such output to contrast
+            with.
     """
     count = outputs.shape[1]
     if count == 1 and (settings.start == "probability" or settings.contrast is not None):
         what = "contrast" if settings.contrast is not None else "start: probability"
         raise InputError(f"LRP: {what} is for networks with several classes; this one has one output.")
+    if count > 1 and settings.reference is not None:
+        raise InputError(f"LRP: reference is for a regression, which has one output; this network has {count}.")
     chosen = torch.zeros_like(outputs).scatter(1, target[:, None], 1)
     if settings.contrast is not None:
         return outputs * (chosen - _contrasted(chosen, target, settings.contrast))

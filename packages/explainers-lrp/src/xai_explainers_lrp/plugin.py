@@ -24,6 +24,30 @@ CompositeName = Literal[
 ]  # fmt: skip
 
 
+# What each rule takes in a row of ``rules``.
+_TAKEN = {
+    "epsilon": ("epsilon",),
+    "gamma": ("gamma",),
+    "z-plus": ("ignore_bias",),
+    "alpha-beta": ("alpha", "beta", "ignore_bias"),
+    "z-box": ("low", "high"),
+}
+
+
+def _check_row(row: Mapping[str, Any]) -> None:
+    rule, where = row["rule"], f"rules: {row['rule']} of {row['layers']!r}"
+    stray = [key for key in row if key not in ("layers", "rule", *_TAKEN.get(rule, ()))]
+    if stray:
+        raise ValueError(f"{where} takes {' and '.join(_TAKEN.get(rule, ())) or 'no parameters'}, not {stray[0]}.")
+    alpha, beta = row.get("alpha", 2), row.get("beta", 1)
+    if rule == "alpha-beta" and abs(alpha - beta - 1) > 1e-9:
+        raise ValueError(
+            f"{where} has alpha {alpha} and beta {beta}: alpha - beta must be 1, or the sum of relevance changes."
+        )
+    if rule == "z-box" and "low" in row and "high" in row and row["low"] >= row["high"]:
+        raise ValueError(f"{where}: low is {row['low']}, which is not below high, {row['high']}.")
+
+
 class LRP(Explainer):
     """Layer-wise relevance propagation (LRP): the logit divided among the voxels, layer by layer.
 
@@ -204,11 +228,7 @@ class LRP(Explainer):
         if contrast is not None and reference is not None:
             raise ValueError("contrast is for classes and reference for a regression; give one of them.")
         for row in rules or ():
-            if row["rule"] == "alpha-beta" and abs(row.get("alpha", 2) - row.get("beta", 1) - 1) > 1e-9:
-                raise ValueError(
-                    f"rules: alpha {row.get('alpha', 2)} and beta {row.get('beta', 1)} of {row['layers']!r}: alpha - "
-                    "beta must be 1, or the sum of relevance changes."
-                )
+            _check_row(row)
         self.composite = composite
         self.epsilon = epsilon
         self.gamma = gamma

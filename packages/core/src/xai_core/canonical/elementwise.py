@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["is_activation"]
+from ..engine.seeding import seeded
+
+__all__ = ["is_activation", "is_activation_for"]
+
+# Of few channels and of many: a module may act on channels beyond the first ones, or mix groups of them.
+_SHAPES = ((2, 3, 7, 11, 13), (1, 48, 2, 5, 3))
+_SCALES = (5.0, 100.0, 5e-3, 0.0)
 
 _tried: weakref.WeakKeyDictionary[nn.Module, bool] = weakref.WeakKeyDictionary()
 
@@ -15,26 +22,32 @@ _tried: weakref.WeakKeyDictionary[nn.Module, bool] = weakref.WeakKeyDictionary()
 def is_activation(module: nn.Module) -> bool:
     """Whether a module acts on each element alone, keeps its sign and is zero at zero (Swish, say).
 
-    It is tried on 6006 values. Relevance can then pass it unchanged, whatever formula it has.
+    It is tried on 7446 values. Relevance can then pass it unchanged, whatever formula it has.
     """
     if any(True for _ in module.parameters()) or any(True for _ in module.buffers()) or any(module.children()):
         return False
     if module not in _tried:
-        _tried[module] = _acts_so(module)
+        _tried[module] = all(_acts_so(module, shape, torch.float64) for shape in _SHAPES)
     return _tried[module]
 
 
-def _acts_so(module: nn.Module) -> bool:
+def is_activation_for(module: nn.Module, shape: Sequence[int]) -> bool:
+    """Whether a module that ``is_activation`` found to be one is one for tensors of this shape [N, ...] too."""
+    return not _tried.get(module, False) or _acts_so(module, (1, *shape[1:]), torch.float32)
+
+
+def _acts_so(module: nn.Module, shape: Sequence[int], dtype: torch.dtype) -> bool:
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(2, 3, 7, 11, 13, generator=generator, dtype=torch.float64) * 5
-    x[:, :, 0] *= 20
-    x[:, :, 1] *= 1e-3
-    x[:, :, 2] = 0
+    scales = torch.tensor(_SCALES, dtype=dtype)[torch.randint(len(_SCALES), tuple(shape), generator=generator)]
+    x = torch.randn(tuple(shape), generator=generator, dtype=dtype) * scales
+    given = x.clone()
     try:
-        with torch.random.fork_rng(), torch.no_grad():
-            y = module.forward(x.clone())
+        with seeded(0), torch.no_grad():
+            y = module.forward(given)
             if not isinstance(y, Tensor) or y.shape != x.shape or not bool(torch.isfinite(y).all()):
                 return False
+            if not torch.equal(given, x):
+                return False  # it works in place, which has to be seen
             return bool((y * x >= 0).all()) and not bool(y[x == 0].any()) and _is_local(module, x, y, generator)
     except Exception:  # whatever a module raises that wants another input
         return False

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import operator
 from copy import deepcopy
 from typing import Any, cast
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, fx
 
 from ..errors import InputError
 
 __all__ = [
+    "AUGMENTED",
     "ROOT",
     "NoRuleError",
     "holder_of",
@@ -22,6 +26,7 @@ __all__ = [
     "separate_repeated",
     "take_out",
     "undo_in_place",
+    "works_in_place",
 ]
 
 
@@ -79,11 +84,14 @@ def replace_examples(graph: fx.GraphModule, seen: dict[fx.Node, Any]) -> None:
             node.args, node.kwargs = (node.args[0], seen[node]), {}
 
 
+AUGMENTED = ("iadd", "isub", "imul", "itruediv", "ifloordiv", "ipow", "imod")
+
+
 def undo_in_place(graph: fx.GraphModule) -> None:
     """Let everything that read a tensor after it was changed in place read the result of the change."""
     order = {node: index for index, node in enumerate(graph.graph.nodes)}
     for node in list(graph.graph.nodes):
-        if not _works_in_place(graph, node):
+        if not works_in_place(graph, node):
             continue
         changed = cast(fx.Node, node.args[0])
         for user in list(changed.users):
@@ -91,17 +99,30 @@ def undo_in_place(graph: fx.GraphModule) -> None:
                 user.replace_input_with(changed, node)
         if node.op == "call_module":
             setattr(graph.get_submodule(cast(str, node.target)), "inplace", False)  # noqa: B010
-        elif "inplace" in node.kwargs:
+        elif node.kwargs.get("inplace"):
             node.kwargs = {**node.kwargs, "inplace": False}
+        else:
+            node.target = _out_of_place(node.target)
 
 
-def _works_in_place(graph: fx.GraphModule, node: fx.Node) -> bool:
+def _out_of_place(target: Any) -> Any:
+    """Return what computes the same as a function or method without changing its argument, where there is such."""
+    name = target if isinstance(target, str) else getattr(target, "__name__", "")
+    plain = name.strip("_")
+    plain = plain[1:] if plain in AUGMENTED else plain
+    if isinstance(target, str):
+        return plain if hasattr(Tensor, plain) else f"__{plain}__" if hasattr(Tensor, f"__{plain}__") else target
+    return next((getattr(space, plain) for space in (operator, torch, F) if hasattr(space, plain)), target)
+
+
+def works_in_place(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether an operation changes its first argument and returns it."""
     if not node.args or not isinstance(node.args[0], fx.Node):
         return False
     if node.op == "call_module":
         return bool(getattr(graph.get_submodule(cast(str, node.target)), "inplace", False))
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-    named = name == "iadd" or (name.endswith("_") and not name.endswith("__"))
+    named = name.strip("_") in AUGMENTED or (name.endswith("_") and not name.endswith("__"))
     return node.op in ("call_function", "call_method") and (named or node.kwargs.get("inplace") is True)
 
 

@@ -77,12 +77,19 @@ def _linear(constant: Constant, given: dict[str, Any]) -> tuple[Part, nn.Module]
     return Part.DENSE, _with_weights(layer, weight, bias)
 
 
+class _Norm(nn.modules.batchnorm._BatchNorm):
+    """Batch normalisation of tensors of any number of axes, as the function is."""
+
+    def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002 - PyTorch's signature
+        pass
+
+
 def _norm(constant: Constant, given: dict[str, Any]) -> tuple[Part, nn.Module] | None:
     mean, var = _tensor(constant, given.get("running_mean")), _tensor(constant, given.get("running_var"))
     if mean is None or var is None or given.get("training", False):
         return None
     weight, bias = _tensor(constant, given.get("weight")), _tensor(constant, given.get("bias"))
-    norm = nn.BatchNorm3d(len(mean), eps=given.get("eps", 1e-5), affine=False)
+    norm = _Norm(len(mean), eps=given.get("eps", 1e-5), affine=False)
     norm.register_buffer("running_mean", mean.detach())
     norm.register_buffer("running_var", var.detach())
     norm.weight = None if weight is None else nn.Parameter(weight.detach(), requires_grad=False)  # type: ignore[assignment]

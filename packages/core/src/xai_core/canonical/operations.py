@@ -136,6 +136,11 @@ class Gated(nn.Module):
         return signal * gate
 
 
+def _constant(value: Tensor | float) -> Tensor:
+    """Return a constant as a tensor; a number keeps its digits and, having no axes, leaves others their data type."""
+    return value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
+
+
 class Scale(nn.Module):
     """A tensor times a constant.
 
@@ -147,7 +152,7 @@ class Scale(nn.Module):
 
     def __init__(self, factor: Tensor | float) -> None:
         super().__init__()
-        self.register_buffer("factor", torch.as_tensor(factor))
+        self.register_buffer("factor", _constant(factor))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the product."""
@@ -167,7 +172,7 @@ class Affine(nn.Module):
     def __init__(self, factor: float, constant: Tensor | float) -> None:
         super().__init__()
         self.factor = factor
-        self.register_buffer("constant", torch.as_tensor(constant))
+        self.register_buffer("constant", _constant(constant))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the value."""

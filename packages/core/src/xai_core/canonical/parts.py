@@ -10,6 +10,7 @@ from typing import Any, cast
 from torch import Tensor, fx, nn
 
 from .arithmetic import assign_product, assign_sum
+from .elementwise import is_activation_for
 from .functions import SELECTIONS, module_for, operation, settings
 from .graph import ROOT, NoRuleError, holder_of, own_name, place, refusal, take_out
 from .layers import layer_of
@@ -128,17 +129,24 @@ def _assign_module(found: Assignment, node: fx.Node) -> None:
         part = Part.PASSED
     if part is None:
         raise NoRuleError(_why_not(module))
+    _check_module(found, node, module, part)
+    if part is Part.IDENTITY:
+        take_out(found.graph, node)
+    else:
+        found.parts[name] = part
+        found.names[name] = own
+
+
+def _check_module(found: Assignment, node: fx.Node, module: nn.Module, part: Part) -> None:
+    """Refuse a module of a known kind with settings for which its rule is not right."""
+    if part is Part.ACTIVATION and not is_activation_for(module, found.seen[node]):
+        raise NoRuleError("it acts on each element alone, as activations do, for tensors of other sizes only")
     if part in (Part.CONVOLUTION, Part.DENSE):
         weights = dict(module.named_parameters(recurse=False))
         if "weight" not in weights or set(weights) - {"weight", "bias"}:
             raise NoRuleError("its weights are calculated (weight or spectral norm); make them permanent first")
     if getattr(module, "value", 0) != 0:  # ConstantPad
         raise NoRuleError("only padding with zeros has a rule")
-    if part is Part.IDENTITY:
-        take_out(found.graph, node)
-    else:
-        found.parts[name] = part
-        found.names[name] = own
 
 
 def _why_not(module: nn.Module) -> str:
@@ -195,6 +203,8 @@ def _check_selection(node: fx.Node, name: str) -> None:
         raise NoRuleError("it combines several tensors")
     if not node.meta["is_tensor"] and name not in _PAIRS:
         raise NoRuleError("it returns more than one tensor")
+    if not node.meta["is_real"]:
+        raise NoRuleError("it makes whole numbers of a tensor, through which no relevance passes")
     if name == "max" and node.meta["is_tensor"]:
         raise NoRuleError("it takes the maximum over the batch; give the axis")
     if name == "getitem" and operation(varying[0]) == "max" and node.args[1] != 0:

@@ -10,18 +10,20 @@ import operator
 from collections.abc import Callable
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
 from ..errors import InputError
+from .effects import reads_values, version
 from .graph import NoRuleError, holds_tensor
 from .operations import known_part
 from .source import user_line
 
 __all__ = ["record"]
 
-_READS = frozenset(["__bool__", "__float__", "__int__", "__index__", "item", "tolist", "numpy", "__array__"])
+_OUT_OF_SIGHT = "a tensor comes from an operation that cannot be seen (NumPy, TorchScript, C++)"
 _METHODS: dict[str, Callable[..., Any]] = {"__getitem__": operator.getitem, "__rsub__": torch.rsub}
 
 
@@ -44,12 +46,17 @@ class _Recorder(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        given = [] if self._inside else [a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)]
+        versions = [version(tensor) for tensor in given]
         result = func(*args, **kwargs)  # what it calls itself is not seen: the mode is off meanwhile
         if self._inside:
             return result
         name = getattr(func, "__name__", "")
-        if name in _READS:
-            self.reads_data = self.reads_data or any(id(a) in self._nodes for a in args)
+        written = [t for t, before in zip(given, versions, strict=True) if version(t) != before and t is not result]
+        if written or name == "__set__":
+            raise NoRuleError(f"at {user_line()} a part of a tensor is written, which no rule can undo")
+        if reads_values(name, result):
+            self.reads_data = self.reads_data or any(id(tensor) in self._nodes for tensor in given)
         if holds_tensor(result):
             self._write(func, name, args, kwargs, result)
         return result
@@ -91,9 +98,14 @@ class _Recorder(TorchFunctionMode):
 
     def _argument(self, value: Any) -> Any:
         if isinstance(value, tuple | list):
-            return type(value)(self._argument(item) for item in value) if type(value) in (tuple, list) else value
+            # A size is a tuple for torch.fx; of a named tuple, only the values count.
+            return (list if isinstance(value, list) else tuple)(self._argument(item) for item in value)
         if isinstance(value, dict):
             return {key: self._argument(item) for key, item in value.items()}
+        if isinstance(value, slice):
+            return slice(*(self._argument(end) for end in (value.start, value.stop, value.step)))
+        if isinstance(value, np.ndarray) and self.reads_data:
+            raise NoRuleError(_OUT_OF_SIGHT)
         if not isinstance(value, Tensor):
             return value
         if id(value) not in self._nodes:
@@ -103,8 +115,8 @@ class _Recorder(TorchFunctionMode):
     def _constant(self, value: Tensor) -> fx.Node:
         if id(value) in self._named:
             return self.graph.get_attr(self._named[id(value)])
-        if value.requires_grad or self.reads_data:
-            raise NoRuleError("a tensor comes from an operation that cannot be seen (NumPy, TorchScript, C++)")
+        if value.requires_grad:
+            raise NoRuleError(_OUT_OF_SIGHT)
         name = f"recorded_constant_{len(self.constants)}"
         self.constants[name] = value
         return self.graph.get_attr(name)
@@ -128,6 +140,23 @@ def record(root: nn.Module, volumes: Tensor) -> tuple[fx.GraphModule, bool]:
     Raises:
         InputError: A tensor comes from outside what can be seen.
     """
+    recorder = _recorded(root, volumes)
+    if recorder.constants:
+        # What seems constant may be made of the volumes where nobody sees it. The others differ in every respect.
+        others = _recorded(root, 0.3 - 1.7 * volumes.flip(2, 3, 4)).constants
+        for name, value in recorder.constants.items():
+            other = others.get(name)
+            if other is None or (other is not value and not _equal(value, other)):
+                raise InputError(f"This explainer cannot follow the operations of this network: {_OUT_OF_SIGHT}.")
+            root.register_buffer(name, value)
+    return fx.GraphModule(root, recorder.graph), recorder.reads_data
+
+
+def _equal(first: Tensor, second: Tensor) -> bool:
+    return first.dtype == second.dtype and torch.equal(first, second)
+
+
+def _recorded(root: nn.Module, volumes: Tensor) -> _Recorder:
     recorder = _Recorder(root)
     hooks = []
     for module in root.modules():
@@ -150,6 +179,4 @@ def record(root: nn.Module, volumes: Tensor) -> tuple[fx.GraphModule, bool]:
     finally:
         for hook in hooks:
             hook.remove()
-    for name, value in recorder.constants.items():
-        root.register_buffer(name, value)
-    return fx.GraphModule(root, recorder.graph), recorder.reads_data
+    return recorder

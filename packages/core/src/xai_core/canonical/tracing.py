@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+import operator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from typing import Any
 
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from ..errors import InputError
-from .graph import holds_tensor
+from .effects import overlap, reads_values, version
+from .graph import AUGMENTED, holds_tensor, place, refusal, works_in_place
 from .operations import known_part
 from .record import record
 from .sizes import UNKNOWN, Sizes
@@ -29,6 +31,33 @@ class _OneInput(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         return self.network(x)
+
+
+class _Proxy(fx.Proxy):
+    """Knows that ``y += x`` changes ``y`` for everybody who has it; torch.fx takes it for ``y = y + x``."""
+
+    def __getattr__(self, k: str) -> fx.proxy.Attribute:
+        return _Attribute(self, k)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in _OWN_OF_FX:  # ``y.data = x``, which torch.fx would forget
+            raise TypeError(f"the attribute {name} of a tensor is set")
+        super().__setattr__(name, value)
+
+
+class _Attribute(fx.proxy.Attribute, _Proxy):
+    """An attribute of a tensor, such as ``y.data``."""
+
+
+_OWN_OF_FX = ("node", "tracer", "root", "attr", "_node")
+
+
+def _augmented(function: Callable[..., Any]) -> Callable[[fx.Proxy, Any], fx.Proxy]:
+    return lambda self, other: self.tracer.create_proxy("call_function", function, (self, other), {})
+
+
+for _name in AUGMENTED:
+    setattr(_Proxy, f"__{_name}__", _augmented(getattr(operator, _name)))
 
 
 class _Tracer(fx.Tracer):
@@ -58,6 +87,10 @@ class _Tracer(fx.Tracer):
             for inner, module in mod.named_modules(prefix=name):
                 paths.setdefault(module, inner)
             return paths[mod]
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        """Return what the user's code gets in place of a tensor."""
+        return _Proxy(node, self)
 
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
         """Make a node that knows the line of the user's code that it stands for."""
@@ -89,8 +122,8 @@ def isolated_copy(model: nn.Module) -> nn.Module:
     """
     if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
         raise InputError(
-            "The network is TorchScript, or a part of it is (torch.jit.script, torch.jit.trace), whose operations cannot "
-            "be followed. Give the network as it was before, or use an explainer that needs gradients only "
+            "The network is TorchScript, or a part of it is (torch.jit.script, torch.jit.trace), whose operations "
+            "cannot be followed. Give the network as it was before, or use an explainer that needs gradients only "
             "(input-x-gradient, integrated-gradients)."
         )
     try:
@@ -153,21 +186,42 @@ class _Observer(fx.Interpreter):
 
     def __init__(self, graph: fx.GraphModule) -> None:
         super().__init__(graph)
+        self.graph_module = graph
         self.seen: dict[fx.Node, Any] = {}
         self.reads_data = False
+        self.refused: list[str] = []
 
     def run_node(self, n: fx.Node) -> Any:
+        given = {s: self.env[s] for s in n.all_input_nodes if isinstance(self.env[s], Tensor)}
+        versions = {source: version(tensor) for source, tensor in given.items()}
         value = super().run_node(n)
-        sources = any(source.meta["varies"] for source in n.all_input_nodes)
-        tensors = holds_tensor(value)
+        for source, tensor in given.items():
+            if version(tensor) != versions[source]:
+                self._check_write(n, source, tensor)
+        varying = any(source.meta["varies"] for source in n.all_input_nodes)
         name = n.target if isinstance(n.target, str) else getattr(n.target, "__name__", "")
-        n.meta["varies"] = n.op == "placeholder" or (tensors and sources and name not in _MAKERS)
+        n.meta["varies"] = n.op == "placeholder" or (holds_tensor(value) and varying and name not in _MAKERS)
         n.meta["is_tensor"] = isinstance(value, Tensor)
+        n.meta["is_real"] = not isinstance(value, Tensor) or value.is_floating_point()
         self.seen[n] = tuple(value.shape) if isinstance(value, Tensor) else value
         if not n.meta["varies"]:
             n.meta["value"] = value
-            self.reads_data = self.reads_data or (sources and name in ("item", "tolist"))
+            self.reads_data = self.reads_data or (n.op != "output" and varying and reads_values(name, value))
         return value
+
+    def _check_write(self, node: fx.Node, source: fx.Node, tensor: Tensor) -> None:
+        """Refuse a change in place that others see too: the graph hands on values, not memory."""
+        if not (works_in_place(self.graph_module, node) and source is node.args[0]):
+            self.refused.append(f"{place(self.graph_module, node)}: it writes into a tensor out of sight")
+            return
+        finished = self.user_to_last_uses.get(node, [])
+        for other, value in self.env.items():
+            if other is not source and other not in finished and isinstance(value, Tensor) and overlap(value, tensor):
+                self.refused.append(
+                    f"{place(self.graph_module, node)}: it works in place on a view of a tensor that is used later "
+                    "under another name; write it without the underscore or inplace=True"
+                )
+                return
 
 
 # Their value does not depend on the values of the tensor that they are asked of.
@@ -177,19 +231,23 @@ _MAKERS = frozenset(["new_zeros", "new_ones", "new_full", "new_empty", "zeros_li
 def observe(graph: fx.GraphModule, volumes: Tensor) -> tuple[dict[fx.Node, Any], bool]:
     """Run a graph on volumes; return each node's shape (a tensor's) or value, and whether it reads voxels as numbers.
 
-    Sets ``node.meta``: ``is_tensor``; ``varies``, whether it depends on the volumes' values; else ``value``.
+    Sets ``node.meta``: ``is_tensor``; ``is_real``, whether a tensor holds floating point; ``varies``, whether it
+    depends on the volumes' values; else ``value``.
 
     Raises:
-        InputError: It does not run; a branch was then traced that these volumes do not take.
+        InputError: It does not run; a branch was then traced that these volumes do not take. Or it changes tensors in
+            place in a way that cannot be undone.
     """
     observer = _Observer(graph)
     try:
         with torch.no_grad():
-            observer.run(volumes)
+            observer.run(volumes.clone())
     except Exception as error:
         reason = str(error).strip().split("\n", 1)[0]
         raise InputError(
             "This explainer cannot follow the operations of this network: its traced form fails on volumes of shape "
             f"{tuple(volumes.shape)} ({type(error).__name__}: {reason}). Its forward must not depend on the data."
         ) from error
+    if observer.refused:
+        raise refusal(observer.refused)
     return observer.seen, observer.reads_data

@@ -46,15 +46,14 @@ class _Background:
         """Begin to load a scan, into a copy: the study's own subject must not keep its voxels in memory."""
         self._reading = self._reader.submit(_loaded, deepcopy(scan))
 
-    def take(self, scan: tio.Subject) -> tio.Subject:
-        """Return the scan that was asked for last; where loading it failed, as it is: who loads it again is told."""
-        reading, self._reading = self._reading, None
-        if reading is None:
-            return scan
-        try:
-            return reading.result()
-        except Exception:
-            return scan
+    def take(self) -> tio.Subject:
+        """Return the scan that was asked for last, loaded.
+
+        Raises:
+            InputError: It cannot be read any more.
+        """
+        assert self._reading is not None
+        return self._reading.result()
 
     def write(self, work: Callable[[], None]) -> None:
         """Begin to write as soon as the last map is written; raise what went wrong with that."""
@@ -75,7 +74,13 @@ class _Background:
 
 def _loaded(scan: tio.Subject) -> tio.Subject:
     for image in scan.get_images(intensity_only=False):
-        image.load()
+        try:
+            image.load()
+        except Exception as error:  # whatever the readers raise
+            raise InputError(
+                f"{scan_name(scan)}: {image.path} cannot be read any more, though it could when the run began "
+                f"({type(error).__name__}: {error}). Bring it back and run again."
+            ) from error
     return scan
 
 
@@ -95,8 +100,9 @@ def explain_fold(study: Study, units: Units, hooks: Hooks, index: int, load: Cal
     scans = list(by_scan)
     background = _Background()
     try:
+        background.read(study.subjects[scans[0]])
         for turn, scan in enumerate(track(scans, f"fold {index}: explaining")):
-            subject = background.take(study.subjects[scan])
+            subject = background.take()
             if turn + 1 < len(scans):
                 background.read(study.subjects[scans[turn + 1]])
             pair = subject, model.preprocessing.prepare(subject)

@@ -153,6 +153,8 @@ def train_fold(study: Study, units: Units, hooks: Hooks, index: int) -> None:
         )
         hooks.call("xai_training_finished", model=model, fold=index, result=result, context=context)
         _save(folder, model, preprocessing, result, {"input_shape": shape, "outputs": study.outputs})
+    # The mean of the controls of an earlier training part must not be taken for this one's.
+    (study.folder / f"fold-{index}" / "controls.pt").unlink(missing_ok=True)
 
 
 def _train(

@@ -13,6 +13,7 @@ from .. import registry
 from ..errors import PluginError
 from .calls import at_work
 from .cohort import evaluation_rows, explain_fold
+from .controls import check_controls
 from .explaining import unexplained_share
 from .folds import FoldModel, pick_device, predict, train_fold, training_key
 from .hooks import Hooks
@@ -88,6 +89,7 @@ def fold_job(config: dict[str, Any], folder: str, index: int, explain: bool) -> 
 
 
 def _run_fold(study: Study, units: Units, hooks: Hooks, index: int, *, explain: bool) -> None:
+    check_controls(study, index)
     train_fold(study, units, hooks, index)
 
     @cache
