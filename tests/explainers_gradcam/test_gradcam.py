@@ -259,3 +259,29 @@ def test_feature_map_of_one_voxel_is_warned_about() -> None:
     with pytest.warns(UserWarning, match="'0' is a single voxel"):
         relevance = GradCAM().explain(model, torch.randn(1, 1, 4, 4, 4), None).relevance
     assert math.isclose(float(relevance.std()), 0.0, abs_tol=1e-7)
+
+
+class Attended(nn.Module):
+    """A convolution, then one that makes a gate for each voxel, then a classifier behind the global pooling."""
+
+    def __init__(self, spatial: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.spatial = spatial
+        self.first, self.last = nn.Conv3d(1, 4, 3, padding=1), nn.Conv3d(4, 4, 3, padding=1)
+        self.attention, self.squeeze = nn.Conv3d(4, 1, 3, padding=1), nn.Conv3d(4, 4, 1)
+        self.classifier = nn.Conv3d(4, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.last(torch.relu(self.first(x))))
+        pooled = y.mean((2, 3, 4), keepdim=True)
+        y = y * torch.sigmoid(self.attention(y) if self.spatial else self.squeeze(pooled))
+        return self.classifier(y.mean((2, 3, 4), keepdim=True)).flatten(1)
+
+
+@pytest.mark.parametrize("spatial", [True, False])
+def test_a_gate_and_a_classifier_are_no_feature_maps(spatial: bool) -> None:
+    volumes = torch.rand(1, 1, 7, 9, 8, generator=torch.Generator().manual_seed(1))
+    found = GradCAM().explain(Attended(spatial).eval(), volumes, None)
+    assert found.details is not None
+    assert found.details[0]["layer"] == "last"

@@ -176,3 +176,23 @@ def test_not_applicable_without_a_relu(volumes: Tensor) -> None:
         InputError, match=r"Not applicable: this network has no ReLU, so .* would be its plain gradient"
     ):
         GuidedBackpropagation().explain(model, volumes, None)
+
+
+class OwnReLU(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.clamp(min=0) + 0 * x
+
+
+@pytest.mark.parametrize("activation", [OwnReLU(), nn.LeakyReLU(0.0)], ids=["own class", "no leak"])
+def test_what_is_a_relu_by_another_name_counts_as_one(activation: nn.Module) -> None:
+    def network(between: nn.Module) -> nn.Module:
+        torch.manual_seed(2)
+        return nn.Sequential(nn.Conv3d(1, 3, 3), between, nn.Conv3d(3, 2, 3), nn.Flatten(), nn.LazyLinear(2)).eval()
+
+    volumes = torch.randn(1, 1, 7, 8, 6, generator=torch.Generator().manual_seed(1))
+    plain, other = network(nn.ReLU()), network(activation)
+    with torch.no_grad():
+        plain(volumes), other(volumes)
+    other.load_state_dict(plain.state_dict())
+    expected, found = (GuidedBackpropagation().explain(model, volumes, None).relevance for model in (plain, other))
+    torch.testing.assert_close(found, expected)

@@ -31,6 +31,7 @@ class Net(nn.Module):
             nn.ReLU(inplace=True),
             nn.Linear(8, 3),
         )
+        self.head_in = nn.Linear(8, 8)
         self.layers = nn.Sequential(self.conv, nn.ReLU(), nn.Conv3d(8, 8, 1), nn.ReLU())
         for norm in (self.norm0, self.norm8, self.norm16):
             nn.init.uniform_(norm.weight, -1.5, 1.5), nn.init.uniform_(norm.running_var, 0.5, 1.5)
@@ -64,6 +65,12 @@ def by_size(m: Any, x: Tensor) -> Tensor:
     return m.head(y.view(-1, 8, count).mean(-1))
 
 
+def halves_first(m: Any, x: Tensor) -> Tensor:
+    halves = torch.stack([F.relu(m.stem(half)).mean((2, 3, 4)) for half in (x[..., :3], x[..., 3:])])
+    y = F.relu(m.head_in(halves))
+    return m.head(y[0] + y[1])
+
+
 NETWORKS: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "dense block": dense,
     "pre-activation": lambda m, x: pooled(m, (y := m.stem(x)) + m.conv(m.loud(m.norm8(y)))),
@@ -73,6 +80,10 @@ NETWORKS: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "norm after transposed groups": lambda m, x: pooled(m, F.relu(m.norm8(m.up(F.relu(m.stem(x)))))),
     "padding with zeros": lambda m, x: pooled(m, F.relu(m.conv(m.pad(F.relu(m.stem(x)))))),
     "branches on sizes": by_size,
+    "sum pooling": lambda m, x: m.head(F.relu(m.stem(x)).sum((2, 3, 4))),
+    "sum of an axis": lambda m, x: m.head(F.relu(m.stem(x)).flatten(2).sum(-1)),
+    "without a batch": lambda m, x: torch.stack([m.head(F.relu(m.stem(v)).mean((1, 2, 3))) for v in x]),
+    "halves along a new first axis": halves_first,
     "slices": lambda m, x: pooled(m, m.layers[2:](m.layers[:2](m.stem(x)))),
 }
 
@@ -159,3 +170,15 @@ def test_volumes_that_the_network_does_not_take_are_refused(size: tuple[int, ...
         LRP().explain(Net(dense), torch.zeros(size), None)
     with pytest.raises(InputError, match="not empty"):
         LRP().explain(Net(dense), X[:0], None)
+
+
+def test_each_volume_has_its_own_account_whatever_the_first_axis_is() -> None:
+    """An axis of two halves in front is as long as a batch of two."""
+    network = Net(NETWORKS["halves along a new first axis"])
+    both = LRP().explain(network, X, None).details
+    for i in range(2):
+        alone = LRP().explain(network, X[i : i + 1], None).details
+        assert both is not None
+        assert alone is not None
+        for key, value in alone[0]["conservation"].items():
+            assert both[i]["conservation"][key] == pytest.approx(value, rel=1e-6, abs=1e-9)

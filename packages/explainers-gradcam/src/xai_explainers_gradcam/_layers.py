@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from xai_core import InputError
+from xai_core.canonical import canonical_form
 from xai_core.engine.requests import logits
 from xai_core.schemas import did_you_mean
 
@@ -56,7 +57,11 @@ def find_layer(model: nn.Module, volumes: Tensor, name: str | None) -> Layer:
     calls, output = _trace(model, volumes[:1])
     names = {module: found for found, module in model.named_modules() if found}
     usable = _usable(calls, names)
-    module = _last_convolution(calls, output) if name is None else _named(model, name, usable)
+    module = (
+        _last_convolution(_main_convolutions(model, volumes[:1], calls), output)
+        if name is None
+        else _named(model, name, usable)
+    )
     name = names[module] if name is None else name
     made = [call for call in calls if call.module is module]
     if len(made) != 1:
@@ -112,13 +117,31 @@ def _named(model: nn.Module, name: str, usable: Sequence[str]) -> nn.Module:
     return modules[name]
 
 
-def _last_convolution(calls: Sequence[_Call], output: Tensor) -> nn.Module:
+def _main_convolutions(model: nn.Module, volume: Tensor, calls: Sequence[_Call]) -> list[_Call]:
+    """Return the calls of convolutions without those that only make a gate, or a map of a single voxel.
+
+    The convolution of an attention block may be the last to run, but its map says how much of each feature passes, not
+    where the features are; one behind the global pooling is a linear layer.
+    """
+    made = [call for call in calls if isinstance(call.module, nn.Conv3d)]
+    try:
+        canonical = canonical_form(model, volume.detach(), passed=("*",))
+    except InputError:
+        on_the_way = made
+    else:
+        own = set(canonical.names.values())
+        names = {module: name for name, module in model.named_modules()}
+        on_the_way = [call for call in made if names[call.module] in own]
+    of_voxels = [call for call in on_the_way if call.shape is not None and max(call.shape[2:]) > 1]
+    return of_voxels or on_the_way or made
+
+
+def _last_convolution(made: Sequence[_Call], output: Tensor) -> nn.Module:
     """Return the convolution with the most convolutions before it on its way; of several, the last to run.
 
     In a residual network the convolution of the last block's shortcut may run last, but it stands beside the
     block: its feature maps lack what the block itself sees.
     """
-    made = [call for call in calls if isinstance(call.module, nn.Conv3d)]
     if not made:
         raise InputError(
             "By default the last convolution is taken, but no torch.nn.Conv3d is run in this model. "

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import Enum
-from typing import Any, cast
+from typing import cast
 
+import torch
 from torch import Tensor, fx, nn
 
 from xai_core.canonical import Canonical, Part, canonical_form
@@ -63,7 +63,6 @@ _ELEMENTWISE_NAMES = frozenset([
     "celu", "silu", "gelu", "mish", "hardswish", "hardtanh", "softsign", "exp", "clamp", "clip", "clamp_max",
 ])  # fmt: skip
 _MIXING_NAMES = frozenset(["amax", "max", "softmax", "group_norm", "layer_norm", "instance_norm"])
-_ZERO_AND_UP: Mapping[str, Any] = {"min": 0, "max": None}
 
 
 def canonical_copy(model: nn.Module, volumes: Tensor) -> Canonical:
@@ -107,7 +106,7 @@ def _part_of_class(canonical: Canonical, kind: type[nn.Module]) -> Part | None:
 
 
 def _sort_of_module(module: nn.Module, part: Part | None) -> Sort | None:
-    if isinstance(module, nn.ReLU) or (part is Part.ACTIVATION and getattr(module, "kwargs", None) == _ZERO_AND_UP):
+    if isinstance(module, nn.ReLU) or (part is Part.ACTIVATION and _is_relu(module)):
         return Sort.RELU
     if isinstance(module, _MAX_POOLS):
         return Sort.MAX_POOL
@@ -120,6 +119,16 @@ def _sort_of_module(module: nn.Module, part: Part | None) -> Sort | None:
     if part in _AFFINE_PARTS or isinstance(module, _AFFINE_MODULES) or _moves(module, part):
         return Sort.AFFINE
     return None
+
+
+def _is_relu(module: nn.Module) -> bool:
+    """Whether an activation of any class gives what a ReLU gives: a function as a module, a leak of zero."""
+    x = torch.linspace(-9, 9, 2 * 3 * 4 * 5 * 6).reshape(2, 3, 4, 5, 6)
+    try:
+        with torch.no_grad():
+            return torch.equal(module.forward(x.clone()), x.clamp(min=0))
+    except Exception:  # whatever a module raises that wants another input
+        return False
 
 
 def _moves(module: nn.Module, part: Part | None) -> bool:

@@ -9,7 +9,13 @@ from torch import Tensor, nn
 
 from xai_core import Attribution, InputError
 from xai_core.canonical import canonical_form
-from xai_core.engine.requests import differentiating, full_precision, resolve_target
+from xai_core.engine.requests import (
+    check_initialised,
+    check_volumes,
+    differentiating,
+    full_precision,
+    resolve_target,
+)
 
 from ._ledger import Ledger
 from ._propagate import Propagation
@@ -20,28 +26,55 @@ __all__ = ["attribute", "check_model"]
 
 
 def attribute(model: nn.Module, volumes: Tensor, target: Tensor | None, settings: Settings) -> Attribution:
-    """Return what ``plugin.LRP.explain`` promises."""
-    canonical = canonical_form(model, volumes, passed_layers(settings))
+    """Return what ``plugin.LRP.explain`` promises.
+
+    One volume after another: memory stays bounded, and what stays in a layer belongs to one volume, whatever a network
+    makes of the axis of the batch.
+    """
+    check_volumes(volumes)
+    check_initialised(model)
+    targets: list[Tensor | None] = [target]
+    if len(volumes) > 1:
+        checked = None if target is None else _checked_target(model, volumes, target, settings)
+        targets = [None] * len(volumes) if checked is None else list(checked.split(1))
+    found = [_one(model, volumes[i : i + 1], one, settings) for i, one in enumerate(targets)]
+    return Attribution(
+        relevance=torch.cat([each.relevance for each in found]),
+        output=torch.cat([each.output for each in found]),
+        target=torch.cat([each.target for each in found]),
+        details=[detail for each in found for detail in each.details or ()],
+    )
+
+
+def _checked_target(model: nn.Module, volumes: Tensor, target: Tensor, settings: Settings) -> Tensor:
+    """Check the targets of all volumes before the first one is explained."""
+    canonical = canonical_form(model, volumes[:1], passed_layers(settings))
     first = next(canonical.network.parameters(), volumes)
+    with torch.no_grad():
+        outputs = canonical.network(volumes[:1].to(first.device, first.dtype))
+    return resolve_target(outputs.expand(len(volumes), -1), target)
+
+
+def _one(model: nn.Module, volume: Tensor, target: Tensor | None, settings: Settings) -> Attribution:
+    """Return the attribution of one volume [1, C, D, H, W]."""
+    canonical = canonical_form(model, volume, passed_layers(settings))
+    first = next(canonical.network.parameters(), volume)
     # A caller's no_grad, inference_mode or autocast must not reach the backward pass.
     with torch.inference_mode(False), torch.enable_grad(), full_precision(first.device):
-        leaf = volumes.detach().to(first.device, first.dtype, copy=True).requires_grad_()
-        ledger = Ledger(len(volumes), settings.layer_sums)
+        leaf = volume.detach().to(first.device, first.dtype, copy=True).requires_grad_()
+        ledger = Ledger(settings.layer_sums)
         outputs = Propagation(canonical, rules_of(canonical, settings), ledger).run(leaf)
         indices = resolve_target(outputs, target)
         start = start_of(outputs.detach(), indices, settings)
         with differentiating("the volumes"):
             (relevance,) = torch.autograd.grad(outputs, leaf, grad_outputs=start)
     _check_finite(relevance)
-    if not ledger.is_by_volume():
-        return _one_by_one(model, volumes, indices.to(volumes.device), settings)
     explained = outputs.detach().gather(1, indices[:, None])[:, 0]
-    begun = start.double().sum(1).tolist()
     return Attribution(
-        relevance=relevance.detach().to(device=volumes.device, dtype=torch.float32),
-        output=explained.to(device=volumes.device, dtype=torch.float32),
-        target=indices.to(volumes.device),
-        details=[_details(ledger, i, relevance[i], begun[i], float(explained[i])) for i in range(len(volumes))],
+        relevance=relevance.detach().to(device=volume.device, dtype=torch.float32),
+        output=explained.to(device=volume.device, dtype=torch.float32),
+        target=indices.to(volume.device),
+        details=[_details(ledger, relevance, float(start.double().sum()), float(explained))],
     )
 
 
@@ -55,19 +88,9 @@ def check_model(model: nn.Module, volumes: Tensor, settings: Settings) -> None:
     rules = rules_of(canonical, settings)
     first = next(canonical.network.parameters(), volumes)
     with torch.no_grad():
-        outputs = Propagation(canonical, rules, Ledger(len(volumes), False)).run(volumes.to(first.device, first.dtype))
+        outputs = Propagation(canonical, rules, Ledger(layers=False)).run(volumes.to(first.device, first.dtype))
     other = settings.contrast + 1 if isinstance(settings.contrast, int) else 0  # any but the one to contrast with
     start_of(outputs, torch.full((len(outputs),), other % outputs.shape[1], device=outputs.device), settings)
-
-
-def _one_by_one(model: nn.Module, volumes: Tensor, target: Tensor, settings: Settings) -> Attribution:
-    found = [attribute(model, volumes[i : i + 1], target[i : i + 1], settings) for i in range(len(volumes))]
-    return Attribution(
-        relevance=torch.cat([each.relevance for each in found]),
-        output=torch.cat([each.output for each in found]),
-        target=target,
-        details=[detail for each in found for detail in each.details or ()],
-    )
 
 
 def _check_finite(relevance: Tensor) -> None:
@@ -78,9 +101,9 @@ def _check_finite(relevance: Tensor) -> None:
         )
 
 
-def _details(ledger: Ledger, index: int, relevance: Tensor, start: float, output: float) -> dict[str, Any]:
+def _details(ledger: Ledger, relevance: Tensor, start: float, output: float) -> dict[str, Any]:
     total = float(relevance.double().sum())
-    bias, epsilon = ledger.stayed("bias", index), ledger.stayed("epsilon", index)
+    bias, epsilon = ledger.stayed("bias"), ledger.stayed("epsilon")
     unexplained = start - total - bias - epsilon
     found: dict[str, Any] = {
         "sum_of_relevance": total,
@@ -93,5 +116,5 @@ def _details(ledger: Ledger, index: int, relevance: Tensor, start: float, output
         "unexplained_share": unexplained / start if start != 0 else None,
     }
     if ledger.layers:
-        found["layers"] = ledger.of_layers(index)
+        found["layers"] = ledger.of_layers()
     return {"conservation": found}

@@ -58,29 +58,32 @@ class LinearMap(ABC):
 
 
 class _Convolution(LinearMap):
-    def __init__(self, layer: nn.Module) -> None:
+    def __init__(self, layer: nn.Module, dimensions: int) -> None:
         inner = cast(Any, layer.layer if isinstance(layer, Biased) else layer)
         self.weight = inner.weight.detach()
         if isinstance(layer, Biased):
             self.bias = layer.bias
         elif inner.bias is not None:
-            self.bias = inner.bias.detach().reshape(1, -1, *(1,) * len(inner.kernel_size))
+            self.bias = inner.bias.detach().reshape(-1, *(1,) * len(inner.kernel_size))
+        # PyTorch's layers take a tensor without the axis of the batch too.
+        self._batched = dimensions == len(inner.kernel_size) + 2
         transposed = inner.transposed
         self._settings = (inner.stride, inner.padding, inner.dilation, transposed, inner.output_padding, inner.groups)
         plain = not transposed and inner.groups == 1
-        self._few = plain and inner.in_channels <= _FEW_CHANNELS
+        self._few = plain and self._batched and inner.in_channels <= _FEW_CHANNELS
         self._by_phases = self._few and set(inner.dilation) == {1} and min(inner.stride) > 1
 
     def apply(self, x: Tensor, weight: Tensor | None) -> Tensor:
-        result: Tensor = torch.ops.aten.convolution(x, weight, None, *self._settings)
-        return result
+        result: Tensor = torch.ops.aten.convolution(x if self._batched else x[None], weight, None, *self._settings)
+        return result if self._batched else result[0]
 
     def transpose(self, s: Tensor, x: Tensor, weight: Tensor | None) -> Tensor:
         if self._by_phases and weight is not None:
             return transpose_by_phases(s, weight, x.shape[2:], self._settings[0], self._settings[1])
         only_input = [True, False, False]
-        result: Tensor = torch.ops.aten.convolution_backward(s, x, weight, None, *self._settings, only_input)[0]
-        return result
+        given = (s, x) if self._batched else (s[None], x[None])
+        result: Tensor = torch.ops.aten.convolution_backward(*given, weight, None, *self._settings, only_input)[0]
+        return result if self._batched else result[0]
 
     def apply_all(self, terms: Terms) -> Tensor:
         return self.apply(*_side_by_side(terms)) if self._few and len(terms) > 1 else super().apply_all(terms)
@@ -148,7 +151,7 @@ class _Fixed(LinearMap):
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
             (result,) = torch.autograd.grad(self._layer(leaf), leaf, s)
-        return result
+        return result.contiguous()  # that of a sum is one number, shown at every place
 
 
 def map_of(layer: nn.Module, part: Part, dimensions: int) -> LinearMap:
@@ -160,7 +163,7 @@ def map_of(layer: nn.Module, part: Part, dimensions: int) -> LinearMap:
         dimensions: Of its input, with batch and channels.
     """
     if part is Part.CONVOLUTION:
-        return _Convolution(layer)
+        return _Convolution(layer, dimensions)
     if part is Part.DENSE:
         return _Dense(layer)
     return _Elementwise(layer, dimensions) if part is Part.AFFINE else _Fixed(layer)

@@ -33,7 +33,7 @@ class _Divide(torch.autograd.Function):
         x, output = ctx.saved_tensors
         divided = ctx.rule.divide(map_of(ctx.layer, ctx.part, x.ndim), x, output, relevance, ctx.entry)
         if ctx.sums:
-            ctx.entry.output, ctx.entry.input = relevance.flatten(1).sum(1), divided.flatten(1).sum(1)
+            ctx.entry.output, ctx.entry.input = relevance.sum(), divided.sum()
         return divided, None, None, None, None, None
 
 

@@ -79,7 +79,7 @@ def _share(
     if epsilon > STABILIZER:
         signs = torch.copysign(torch.ones_like(z), z)  # of 0 too, where epsilon keeps all
         quotient = torch.div(relevance, _stable(z, epsilon, sign), out=z)
-        entry.add("epsilon", factor * epsilon * _sum(quotient * signs))
+        entry.add("epsilon", factor * epsilon * (quotient * signs).sum())
     else:
         quotient = torch.div(relevance, _stable(z, epsilon, sign), out=z)
     if bias is not None:
@@ -93,15 +93,9 @@ def _sum_of(layer: LinearMap, terms: Terms, bias: Tensor | None) -> Tensor:
     return z if bias is None else z.add_(bias)
 
 
-def _sum(values: Tensor) -> Tensor:
-    """Return the sum for each volume, [N]."""
-    return values.flatten(1).sum(1)
-
-
 def _weighted_sum(values: Tensor, weights: Tensor) -> Tensor:
-    """Return the sum of products for each volume; weights of one number a channel are taken out of the sum."""
-    channels = values.ndim > 2 and weights.shape == (1, values.shape[1], *(1,) * (values.ndim - 2))
-    return _sum(values.flatten(2).sum(2) * weights.flatten()) if channels else _sum(values * weights)
+    """Return the sum of products with weights that broadcast, summing first what shares a weight."""
+    return (values.sum_to_size(weights.shape) * weights).sum()
 
 
 def _signs(x: Tensor, weight: Tensor | None, positive: bool) -> Terms:

@@ -12,8 +12,9 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from ..errors import InputError
+from ..errors import InputError, XaiError
 from ..types import Attribution
 from .batching import is_out_of_memory
 from .gradients import check_gradient
@@ -21,6 +22,7 @@ from .gradients import check_gradient
 __all__ = [
     "Explained",
     "as_attribution",
+    "check_initialised",
     "check_volumes",
     "differentiating",
     "explaining",
@@ -71,6 +73,7 @@ def explaining(
     """
     check_volumes(volumes)
     model = unwrapped(model)
+    check_initialised(model)
     _check_device(model, volumes)
     flags = [(module, module.training) for module in model.modules()]
     try:
@@ -122,7 +125,9 @@ def logits(model: nn.Module, volumes: Tensor) -> Tensor:
 def _run(model: nn.Module, volumes: Tensor) -> Any:
     try:
         return model(volumes)
-    except (RuntimeError, ValueError, AssertionError) as error:
+    except XaiError:
+        raise
+    except Exception as error:  # whatever the user's network raises
         if is_out_of_memory(error):
             raise
         reason = str(error).strip().split("\n", 1)[0]
@@ -214,6 +219,19 @@ def full_precision(device: torch.device) -> Iterator[None]:
                 torch.backends.cuda.matmul.allow_tf32 = matmul
         else:
             yield
+
+
+def check_initialised(model: nn.Module) -> None:
+    """Refuse a network with lazy layers that have not run yet: explaining it would give it random weights.
+
+    Raises:
+        InputError: It has some; the message names one.
+    """
+    for name, parameter in model.named_parameters():
+        if is_lazy(parameter):
+            raise InputError(
+                f"The weights of {name} are not there yet (a lazy layer). Run the network on a volume, and train it."
+            )
 
 
 def _check_device(model: nn.Module, volumes: Tensor) -> None:
