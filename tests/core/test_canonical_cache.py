@@ -9,16 +9,15 @@ import types
 import weakref
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations, prune
+from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
-from xai_core import InputError
 from xai_core.canonical import Canonical, canonical_form
 from xai_core.canonical.digest import Digest, digests
 
@@ -29,6 +28,9 @@ class Net(nn.Module):
     """Takes its settings from wherever users put them."""
 
     CLASS_WIDE = 1.0
+    CLASS_LIST: ClassVar[list[float]] = [1.0]
+    CLASS_DICT: ClassVar[dict[str, list[float]]] = {"a": [1.0]}
+    CLASS_TENSOR, CLASS_ARRAY = torch.tensor(1.0), np.ones(1)
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,7 +47,11 @@ class Net(nn.Module):
         x = self.act(self.norm(self.conv(x - self.mean))) * self.factor + self.settings["shift"]
         x = self.relu(F.conv3d(x, self.second.weight, self.second.bias, self.strides)) * self.plain
         x = self.parted(x * self.space.scale * float(self.array[0]) * self.CLASS_WIDE)
-        return self.head(x.mean((2, 3, 4)))
+        x = x * self.CLASS_LIST[0] * self.CLASS_DICT["a"][0] * self.CLASS_TENSOR * float(self.CLASS_ARRAY[0])
+        return self.head(self.scaled(x).mean((2, 3, 4)))
+
+    def scaled(self, x: Tensor) -> Tensor:
+        return x
 
 
 class Plain(nn.Module):
@@ -107,6 +113,11 @@ CHANGES: dict[str, Callable[[Any], Any]] = {
     "partial": lambda m: setattr(m, "parted", partial(torch.mul, other=4.0)),
     "function": lambda m: setattr(m, "act", torch.tanh),
     "own function": lambda m: setattr(m, "act", lambda x: F.relu(x) * 2),
+    "list of the class": lambda m: m.CLASS_LIST.__setitem__(0, 2.0),
+    "dictionary of the class": lambda m: m.CLASS_DICT["a"].__setitem__(0, 2.0),
+    "tensor of the class": lambda m: m.CLASS_TENSOR.data.mul_(2),
+    "array of the class": lambda m: m.CLASS_ARRAY.__imul__(2),
+    "method of the class": lambda m: setattr(type(m), "scaled", lambda _self, x: 3 * x),
     "class": lambda m: setattr(type(m), "CLASS_WIDE", 5.0),
     "module replaced": lambda m: setattr(m, "relu", nn.Tanh()),
     "weighted module replaced": lambda m: setattr(m, "head", nn.Linear(4, 2)),
@@ -116,7 +127,8 @@ CHANGES: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_change_is_never_missed(change: str) -> None:
-    model = type("Own", (Net,), {})().eval()
+    own = {name: copy.deepcopy(value) for name, value in vars(Net).items() if name.startswith("CLASS")}
+    model = type("Own", (Net,), own)().eval()
     before = canonical_form(model, X)
     assert right(before, model)
     CHANGES[change](model)
@@ -305,14 +317,33 @@ def test_copies_and_pickles_of_a_network_that_was_explained_are_plain_networks()
 
 
 @pytest.mark.parametrize(
-    "wrap", [parametrizations.spectral_norm, partial(prune.random_unstructured, name="weight", amount=0.5)]
+    "wrap",
+    [
+        parametrizations.spectral_norm,
+        parametrizations.weight_norm,
+        weight_norm,
+        spectral_norm,
+        partial(prune.random_unstructured, name="weight", amount=0.5),
+    ],
 )
 def test_reparametrised_layers_are_never_stale(wrap: Callable[[nn.Module], nn.Module]) -> None:
     model = Plain().eval()
     canonical_form(model, X)
     wrap(model.conv)
-    with pytest.raises(InputError, match=r"module conv .*weights are calculated|cannot be copied"):
-        canonical_form(model, X)
+    model.eval()
+    computed(model)
+    for parameter in model.conv.parameters():
+        parameter.data.mul_(torch.linspace(0.5, 2, len(parameter)).view(-1, *[1] * (parameter.ndim - 1)))
+    computed(model)
+    model(X).sum().backward()  # the network itself is as it was
+    assert any("weight" in name for name, _ in model.conv.named_parameters())
+
+
+def computed(model: nn.Module) -> None:
+    """Compare without a copy of the network, which the old weight norm does not allow after a forward."""
+    form = canonical_form(model, X)
+    with torch.no_grad():
+        torch.testing.assert_close(form.network(X), model(X), rtol=1e-4, atol=1e-6)
 
 
 def test_the_random_numbers_of_others_stay_as_they_are() -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from xai_core import InputError
 from xai_core.canonical import Part, canonical_form
 from xai_core.canonical.elementwise import is_activation, is_activation_for
+from xai_core.canonical.operations import known_part
 
 
 class Own(nn.Module):
@@ -115,7 +116,7 @@ def test_nothing_else_is_taken_for_one(name: str) -> None:
     assert not is_activation(Own(OTHERS[name]))
 
 
-@pytest.mark.parametrize("holding", ["parameter", "buffer", "child"])
+@pytest.mark.parametrize("holding", ["parameter", "buffer", "child with a rule"])
 def test_a_module_that_holds_something_is_looked_into_instead(holding: str) -> None:
     module = Own(torch.relu)
     if holding == "parameter":
@@ -124,7 +125,28 @@ def test_a_module_that_holds_something_is_looked_into_instead(holding: str) -> N
         module.register_buffer("scale", torch.ones(1))
     else:
         module.inner = nn.ReLU()
-    assert not is_activation(module)
+    assert known_part(module) is None
+
+
+def test_a_module_whose_children_hold_no_weights_is_tried_as_a_whole() -> None:
+    """Mish in the way of its formula: the softplus in it has no rule."""
+
+    class OwnMish(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.softplus, self.tanh = nn.Softplus(), nn.Tanh()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * self.tanh(self.softplus(x))
+
+    def network(act: nn.Module) -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv3d(1, 4, 3), act, nn.Flatten(), nn.Linear(4 * 4 * 3 * 2, 2)).eval()
+
+    x = torch.randn(1, 1, 6, 5, 4)
+    form = canonical_form(network(OwnMish()), x)
+    assert list(form.parts.values()).count(Part.ACTIVATION) == 1
+    torch.testing.assert_close(form.network(x), network(nn.Mish())(x))
 
 
 @pytest.mark.parametrize("name", ["swish", "noise", "dropout", "NumPy's noise", "Python's noise"])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -171,6 +172,19 @@ def own_layers(m: Any, x: Tensor) -> Tensor:
     return pooled(m, y)
 
 
+def shuffled_view(m: Any, x: Tensor) -> Tensor:
+    y = m.stem(x)
+    n, c, *sides = y.shape
+    return pooled(m, m.conv(y.view(n, 2, c // 2, *sides).transpose(1, 2).contiguous().view(n, c, *sides)))
+
+
+def cropped(m: Any, x: Tensor) -> Tensor:
+    """Fails for volumes that are nowhere above a bound."""
+    first = (x > -20).nonzero()[0]
+    first = (x == x.amax()).nonzero()[0] if float(x.amax()) > 0 else first
+    return pooled(m, F.relu(m.stem(x[:, :, int(first[2]) // 4 :])))
+
+
 # Function, and whether the form may be kept for other volumes.
 FOLLOWED: dict[str, tuple[Callable[[Any, Tensor], Tensor], bool]] = {
     "branch on a mean": (branch, False),
@@ -195,6 +209,10 @@ FOLLOWED: dict[str, tuple[Callable[[Any, Tensor], Tensor], bool]] = {
     "in place out of sight": (lambda m, x: pooled(m, m.own_relu(m.stem(x))), True),
     "in place out of sight, then read": (lambda m, x: pooled(m, m.own_relu(y := m.stem(x)) + y), True),
     "halves": (joined_halves, True),
+    "mask": (lambda m, x: pooled(m, m.stem(x) * (x > 0)), True),
+    "mask filled": (lambda m, x: pooled(m, m.stem(x).masked_fill(x < 0.2, 0)), True),
+    "channels in other turn, made contiguous": (shuffled_view, True),
+    "crop to what is above zero": (cropped, False),
     "shuffled channels": (lambda m, x: pooled(m, m.conv(m.shuffle(m.stem(x)))), True),
     "the same twice": (lambda m, x: pooled(m, F.relu((y := m.stem(x)) + y)), True),
     "plain attribute": (lambda m, x: pooled(m, F.conv3d(x, m.kernel)), True),
@@ -299,7 +317,35 @@ def augmented_view(m: Any, x: Tensor) -> Tensor:
     return m.head(flat.mean(2))
 
 
+@torch.fx.wrap
+def named(y: Tensor) -> dict[str, Tensor]:
+    return {"mean": y.mean((2, 3, 4), keepdim=True)}
+
+
+class Statistics(NamedTuple):
+    mean: Tensor
+
+
+@torch.fx.wrap
+def as_named_tuple(y: Tensor) -> Statistics:
+    return Statistics(y.mean((2, 3, 4), keepdim=True))
+
+
+@torch.fx.wrap
+def nested(y: Tensor) -> tuple[tuple[Tensor, int]]:
+    return ((y.mean((2, 3, 4), keepdim=True), 1),)
+
+
+@torch.fx.wrap
+def held(y: Tensor) -> types.SimpleNamespace:
+    return types.SimpleNamespace(mean=y.mean((2, 3, 4), keepdim=True))
+
+
 REFUSED: dict[str, tuple[Callable[[Any, Tensor], Tensor], str]] = {
+    "dictionary of tensors": (lambda m, x: pooled(m, (y := m.stem(x)) + named(y)["mean"]), "named in .*no rule"),
+    "named tuple": (lambda m, x: pooled(m, (y := m.stem(x)) + as_named_tuple(y).mean), "as_named_tuple in .*no rule"),
+    "nested tuple": (lambda m, x: pooled(m, (y := m.stem(x)) + nested(y)[0][0]), "nested in .*no rule"),
+    "object with a tensor": (lambda m, x: pooled(m, (y := m.stem(x)) + held(y).mean), "held in .*no rule"),
     "NumPy": (through_numpy, r"cannot be seen \(NumPy, TorchScript, C\+\+\).*torch.fx stopped as well.*\.py:\d+"),
     "array": (through_an_array, r"cannot be seen \(NumPy"),
     "DLPack": (through_dlpack, r"cannot be seen \(NumPy"),
@@ -316,7 +362,6 @@ REFUSED: dict[str, tuple[Callable[[Any, Tensor], Tensor], str]] = {
     "whole numbers": (
         lambda m, x: pooled(m, (y := m.stem(x)) + y.to(torch.int32).double()), r"to in .*whole numbers of a tensor",
     ),
-    "mask": (lambda m, x: pooled(m, m.stem(x) * (x > 0)), r"gt in .*\n.*mul in .*not just one of them is a gate"),
     "places of values": (lambda m, x: m.head(m.stem(x).flatten(2).sort(2)[0].mean(2)), r"sort in .*no rule"),
     "sizes by values": (sized_by_values, r"no rule|cannot be seen|combines several"),
 }  # fmt: skip

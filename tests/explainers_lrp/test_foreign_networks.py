@@ -73,7 +73,7 @@ class Repeated(Layers):
     def forward(self, x: Tensor) -> Tensor:
         x = self.drop(self.relu(self.norm1(self.conv1(x))))
         x = self.relu(self.norm2(self.conv2(x)) + x)
-        return self.head(F.dropout(F.avg_pool3d(x, x.shape[2:]), training=self.training).reshape(len(X), -1))
+        return self.head(F.dropout(F.avg_pool3d(x, x.shape[2:]), training=self.training).reshape(x.size(0), -1))
 
 
 class Summed(Layers):
@@ -218,7 +218,10 @@ REFUSED: list[Case] = [
     ("layer norm", lambda m, x: m.head(m.layer(m.conv1(x).mean((2, 3, 4)))), r"module layer \(LayerNorm, .*py:\d+\)"),
     ("batch statistics", lambda m, x: pooled(m, m.batch(m.conv1(x))), r"module batch .* statistics of the batch"),
     ("joined ones", lambda m, x: m.wide(torch.cat([y := m.conv1(x).sum((2, 3, 4)), torch.ones_like(y)], 1)), "const"),
-    ("weight norm", lambda m, x: pooled(m, m.weighted(m.conv1(x))), "module weighted .* weights are calculated"),
+    ("chosen one", lambda m, x: pooled(m, (y := m.conv1(x)).masked_fill(y < 0, 1.0)), "a constant that is not zero"),
+    ("joined grid", lambda m, x: m.wide(torch.cat([y := m.conv1(x), (torch.arange(5) * 1.0).expand_as(y)], 1).mean(
+        (2, 3, 4))), "joins a constant that is not zero"),
+    ("stacked batch", lambda m, x: pooled(m, torch.stack([m.conv1(x)]).mean(1)), "reduces over the batch"),
     ("mean of all", lambda m, x: pooled(m, m.conv1(x)) + m.conv1(x).mean(), "reduces over the batch"),
     ("mean of batch", lambda m, x: pooled(m, (y := m.conv1(x)) - y.mean((0, 2), keepdim=True)), "over the batch"),
     ("active dropout", lambda m, x: pooled(m, F.dropout(m.conv1(x), 0.0)), "dropout is active in evaluation mode"),

@@ -7,21 +7,14 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, fx
 
-from .functions import operation
+from .gates import is_bounded_gate, is_gate
 from .graph import NoRuleError, take_out
-from .operations import Affine, Gated, Part, Scale, Sum, is_gate_module
+from .operations import Affine, Gated, Part, Scale, Sum
 
 if TYPE_CHECKING:
     from .parts import Assignment
 
 __all__ = ["assign_product", "assign_sum"]
-
-_GATE_FUNCTIONS = frozenset(("sigmoid", "hardsigmoid", "softmax"))
-# What does not change that a tensor is a gate.
-_SHAPING = frozenset((
-    "view", "reshape", "unsqueeze", "squeeze", "expand", "permute", "transpose", "flatten", "unflatten",
-    "repeat", "clone", "contiguous", "interpolate", "upsample", "getitem", "dropout", "chunk", "split",
-))  # fmt: skip
 
 
 def assign_sum(found: Assignment, node: fx.Node, name: str) -> None:
@@ -82,11 +75,17 @@ def assign_product(found: Assignment, node: fx.Node, name: str) -> fx.Node | Non
     if len(varying) == 1:
         _assign_scale(found, node, name, factors, varying[0])
         return None
-    gates = [_is_gate(found, factor) for factor in varying]
+    gates = [is_gate(found, factor) for factor in varying]
+    if not any(gates):
+        gates = [is_bounded_gate(found, factor) for factor in varying]
     if name == "div" or sum(gates) != 1:
         raise NoRuleError(
             "two tensors that both depend on the volume are "
-            + ("divided" if name == "div" else "multiplied, and not just one of them is a gate (a sigmoid's output)")
+            + (
+                "divided"
+                if name == "div"
+                else "multiplied, and not just one of them is a gate (a sigmoid's output, a mask)"
+            )
         )
     signal, gate = (varying[1], varying[0]) if gates[0] else (varying[0], varying[1])
     found.become_module(node, Gated(), (signal, gate), Part.GATED)
@@ -102,20 +101,42 @@ def _assign_scale(found: Assignment, node: fx.Node, name: str, factors: list[Any
     found.become_module(node, Scale(factor), (source,), Part.SCALE)
 
 
-def _is_gate(found: Assignment, node: fx.Node) -> bool:
-    """Whether a tensor is a sigmoid's output, perhaps reshaped or scaled."""
-    while True:
-        name = operation(node) if node.op != "call_module" else None
-        if name in _GATE_FUNCTIONS:
-            return True
-        if node.op == "call_module":
-            module = found.graph.get_submodule(cast(str, node.target))
-            if is_gate_module(module):
-                return True
-            if not isinstance(module, torch.nn.Dropout | torch.nn.Flatten | torch.nn.Unflatten | torch.nn.Upsample):
-                return False
-        varying = [source for source in node.all_input_nodes if source.meta["varies"]]
-        scaled = name in ("mul", "div") and len(varying) == 1
-        if not (node.op == "call_module" or name in _SHAPING or scaled) or not varying:
-            return False
-        node = varying[0]
+def assign_masked(found: Assignment, node: fx.Node, name: str) -> fx.Node:
+    """Make a product of the signal and a mask of ``masked_fill(mask, 0)`` or ``where(mask, signal, 0)``.
+
+    Returns:
+        The signal, which takes the relevance.
+
+    Raises:
+        NoRuleError: What is put in its place is not zero.
+    """
+    signal, mask, keeps = _masked(found, node, name)
+    constant = found.constant(mask)
+    if isinstance(constant, Tensor):
+        factor = (constant if keeps else ~constant).to(signal.meta["dtype"])
+        found.become_module(node, Scale(factor), (signal,), Part.SCALE)
+        return signal
+    gate = mask
+    if not keeps:
+        with found.graph.graph.inserting_before(node):
+            gate = found.graph.graph.call_function(torch.logical_not, (mask,))
+        gate.meta = dict(mask.meta)
+    found.become_module(node, Gated(), (signal, gate), Part.GATED)
+    return signal
+
+
+def _masked(found: Assignment, node: fx.Node, name: str) -> tuple[fx.Node, fx.Node, bool]:
+    """Return the signal, the mask, and whether the mask is true where the signal is kept."""
+    names = ("input", "mask", "value") if name == "masked_fill" else ("condition", "input", "other")
+    if node.op == "call_method" and name == "where":
+        names = ("input", "condition", "other")
+    given = dict(zip(names, node.args, strict=False)) | node.kwargs
+    mask = given.get("mask", given.get("condition"))
+    pair = [given.get("input"), given.get("value", given.get("other"))]
+    signals = [each for each in pair if isinstance(each, fx.Node) and each.meta["varies"]]
+    if not isinstance(mask, fx.Node) or mask.meta["dtype"] is not torch.bool or len(signals) != 1:
+        raise NoRuleError("only a choice between one tensor and zero, by a mask, has a rule")
+    other = found.constant(pair[1] if pair[0] is signals[0] else pair[0])
+    if other is None or bool(torch.as_tensor(other != 0).any()):
+        raise NoRuleError("it puts a constant that is not zero in places, which would take relevance")
+    return signals[0], mask, name == "where" and pair[0] is signals[0]

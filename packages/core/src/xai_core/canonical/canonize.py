@@ -63,7 +63,7 @@ def canonize(model: nn.Module, volumes: Tensor, passed: Sequence[str] = ()) -> C
     Raises:
         InputError: It cannot be traced, or parts of it have no rule; the message names them.
     """
-    graph, recorded = trace(model, volumes)
+    graph, recorded = trace(model, volumes, passed)
     seen, reads_data = observe(graph, volumes)
     replace_constants(graph)
     replace_examples(graph, seen)

@@ -16,6 +16,8 @@ __all__ = ["is_activation", "is_activation_for"]
 _SHAPES = ((2, 3, 7, 11, 13), (1, 48, 2, 5, 3))
 _SCALES = (5.0, 100.0, 5e-3, 0.0)
 
+_CALL = nn.Module.__call__
+
 _tried: weakref.WeakKeyDictionary[nn.Module, bool] = weakref.WeakKeyDictionary()
 
 
@@ -24,9 +26,11 @@ def is_activation(module: nn.Module) -> bool:
 
     It is tried on 7446 values. Relevance can then pass it unchanged, whatever formula it has.
     """
-    if any(True for _ in module.parameters()) or any(True for _ in module.buffers()) or any(module.children()):
+    if any(True for _ in module.parameters()) or any(True for _ in module.buffers()):
         return False
     if module not in _tried:
+        if any(True for _ in module.children()) and nn.Module.__call__ is not _CALL:
+            return False  # torch.fx is tracing: it would catch the calls of the children
         _tried[module] = all(_acts_so(module, shape, torch.float64) for shape in _SHAPES)
     return _tried[module]
 

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..engine.batching import is_out_of_memory
 from ..engine.requests import check_volumes, full_precision, logits, unwrapped
-from ..errors import InputError
+from .agreement import check_gradient, check_outputs
 from .canonize import Canonical, canonize
 from .digest import Digest, digests
+from .isolation import isolated_copy
 from .settings import settings_of
-from .tracing import isolated_copy
 
 __all__ = ["canonical_form"]
 
-_AGREEMENT = 1e-4  # of the canonical form's outputs with the network's, relative to the largest
 _KEPT = 2  # forms for each network: its batches and the last, smaller one
 
 
@@ -74,11 +73,18 @@ def _make(model: nn.Module, volumes: Tensor, passed: Sequence[str], key: Any) ->
     trials = [(inputs, logits(copy, inputs))]
     # What the form misses may not show at these volumes: a bound that none of their voxels reaches, say.
     others = 3 * inputs.std(correction=0) - 5 * inputs.flip(2, 3, 4)
-    with suppress(InputError):
+    try:
         trials.append((others, logits(copy, others)))
+    except Exception as error:  # whatever a network raises that wants other values (a crop to what is above zero)
+        if is_out_of_memory(error):
+            raise
     canonical = canonize(copy, inputs, passed)
+    if len(trials) == 1:
+        canonical = replace(canonical, depends_on_data=True)
     for given, outputs in trials[:1] if canonical.depends_on_data else trials:
-        _check_agreement(canonical, model, given, outputs, passed)
+        check_outputs(canonical, model, given, outputs, passed)
+    if canonical.depends_on_data:
+        check_gradient(model, inputs, passed)
     if canonical.depends_on_data or settings is None:
         return canonical
     forms = _forms.setdefault(model, {})
@@ -101,32 +107,3 @@ def _digests(model: nn.Module) -> dict[str, Digest]:
 
 def _is_current(kept: _Kept, model: nn.Module) -> bool:
     return kept.settings == settings_of(model) and kept.tensors == _digests(model)
-
-
-def _check_agreement(
-    canonical: Canonical, model: nn.Module, inputs: Tensor, outputs: Tensor, passed: Sequence[str]
-) -> None:
-    """Refuse a network whose canonical form computes something else.
-
-    Raises:
-        InputError: The outputs differ by more than rounding.
-    """
-    difference = _difference(canonical.network(inputs), outputs)
-    if not difference <= _AGREEMENT and inputs.dtype != torch.float64:
-        # A logit that is a small difference of large numbers: rounding may be larger than the tolerance.
-        exact = isolated_copy(model).double()
-        double = inputs.double()
-        expected = exact(double)  # before it is canonised, which changes its modules and drops its hooks
-        difference = _difference(canonize(exact, double, passed).network(double), expected)
-    if not difference <= _AGREEMENT:  # NaN too
-        raise InputError(
-            "The network in the form that this explainer needs gives other outputs than the network itself "
-            f"(relative difference {difference:.1e}). Something in its forward is not seen: a hook that changes "
-            "values, or a branch on the data. Remove it, or use an explainer that needs gradients only "
-            "(input-x-gradient, integrated-gradients)."
-        )
-
-
-def _difference(found: Tensor, expected: Tensor) -> float:
-    scale = max(float(expected.abs().max()), torch.finfo(expected.dtype).tiny)
-    return float((found - expected).abs().max()) / scale

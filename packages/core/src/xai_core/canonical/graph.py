@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from copy import deepcopy
+from fnmatch import fnmatchcase
 from typing import Any, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from ..errors import InputError
 
@@ -18,6 +21,8 @@ __all__ = [
     "NoRuleError",
     "holder_of",
     "holds_tensor",
+    "is_passed",
+    "is_plain",
     "own_name",
     "place",
     "refusal",
@@ -66,8 +71,26 @@ def _replace_by_value(node: fx.Node, value: Any) -> None:
 
 
 def holds_tensor(value: Any) -> bool:
-    """Whether a value is a tensor, or a tuple or list with one."""
-    return isinstance(value, Tensor) or (isinstance(value, tuple | list) and any(isinstance(v, Tensor) for v in value))
+    """Whether a value is a tensor, or a tuple or list with one, however deep."""
+    return isinstance(value, Tensor) or (isinstance(value, tuple | list) and any(map(holds_tensor, value)))
+
+
+_PLAIN = (
+    bool, int, float, complex, str, bytes, type(None), range, type(...), torch.dtype, torch.device, torch.layout,
+    torch.memory_format, np.generic,
+)  # fmt: skip
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value is a number, a size, a data type or the like, or made of these: nothing that may hold a tensor.
+
+    A named tuple or another subclass of a tuple, other than a size, may have attributes that hold more.
+    """
+    if isinstance(value, slice):
+        return is_plain((value.start, value.stop, value.step))
+    if type(value) in (tuple, list, torch.Size):
+        return all(map(is_plain, value))
+    return isinstance(value, _PLAIN)
 
 
 def replace_examples(graph: fx.GraphModule, seen: dict[fx.Node, Any]) -> None:
@@ -79,9 +102,23 @@ def replace_examples(graph: fx.GraphModule, seen: dict[fx.Node, Any]) -> None:
     """
     methods = {"view_as": "reshape", "reshape_as": "reshape", "expand_as": "expand"}
     for node in graph.graph.nodes:
-        if node.op == "call_method" and node.target in methods:
+        if node.op != "call_method":
+            continue
+        if node.target in methods:
             node.target = methods[node.target]
             node.args, node.kwargs = (node.args[0], seen[node]), {}
+        elif node.target == "view" and not isinstance((*node.args, *node.kwargs.values())[1], torch.dtype):
+            # Not a view, which a tensor may allow only because it was made contiguous before.
+            node.target, node.args, node.kwargs = "reshape", (*node.args, *node.kwargs.values()), {}
+        elif _brings_to_type(node):
+            node.target, node.args, node.kwargs = "to", (node.args[0], node.meta["dtype"]), {}
+
+
+def _brings_to_type(node: fx.Node) -> bool:
+    """Whether a tensor is brought to the data type of another one."""
+    return node.target in ("to", "type_as") and any(
+        isinstance(each, fx.Node) for each in (*node.args[1:], *node.kwargs.values())
+    )
 
 
 AUGMENTED = ("iadd", "isub", "imul", "itruediv", "ifloordiv", "ipow", "imod")
@@ -169,6 +206,18 @@ def holder_of(node: fx.Node) -> str:
 def own_name(name: str) -> str:
     """Return a module's name without what this package put before and behind it."""
     return name.removeprefix(ROOT).removeprefix(".").split("_repeated_")[0]
+
+
+def is_passed(name: str, module: nn.Module, passed: Sequence[str]) -> bool:
+    """Whether relevance is to pass a module unchanged that may have no rule: a pattern names it, and it has no others.
+
+    A module of the user's own class is still looked into where the pattern is ``*``, which names nothing: it may be a
+    shortcut of operations that have rules.
+    """
+    own = own_name(name)
+    if not own or any(True for _ in module.children()):
+        return False
+    return any(pattern.strip("*") and fnmatchcase(own, pattern) for pattern in passed)
 
 
 def refusal(reasons: list[str]) -> InputError:

@@ -36,6 +36,8 @@ def layer_of(constant: Constant, name: str | None, node: fx.Node) -> tuple[Part,
         return _convolution(constant, settings(node, _CONVOLUTION), getattr(nn, f"Conv{dimensions}d"), False)
     if name == "linear":
         return _linear(constant, settings(node, ("weight", "bias")))
+    if name in ("matmul", "mm"):
+        return _product(constant, node)
     if name == "batch_norm":
         return _norm(constant, settings(node, _NORM))
     if name == "prelu":
@@ -73,8 +75,18 @@ def _linear(constant: Constant, given: dict[str, Any]) -> tuple[Part, nn.Module]
     weight, bias = _tensor(constant, given.get("weight")), _tensor(constant, given.get("bias"))
     if weight is None or weight.ndim != 2:
         return None
+    return _dense(weight, bias)
+
+
+def _dense(weight: Tensor, bias: Tensor | None) -> tuple[Part, nn.Module]:
     layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
     return Part.DENSE, _with_weights(layer, weight, bias)
+
+
+def _product(constant: Constant, node: fx.Node) -> tuple[Part, nn.Module] | None:
+    """A product of a tensor's last axis with a matrix of weights."""
+    weight = _tensor(constant, node.args[1]) if len(node.args) == 2 else None
+    return None if weight is None or weight.ndim != 2 else _dense(weight.t().contiguous(), None)
 
 
 class _Norm(nn.modules.batchnorm._BatchNorm):

@@ -91,9 +91,15 @@ def known_part(module: nn.Module) -> Part | None:
         return _interpolation(module.mode)
     if isinstance(module, nn.Hardtanh) and _same_methods(type(module), nn.Hardtanh):
         return Part.ACTIVATION if module.min_val <= 0 <= module.max_val else None
-    if type(module).__module__.startswith("torch.nn."):
+    if type(module).__module__.startswith("torch.nn.") or _is_made_of_known(module):
         return None
     return Part.ACTIVATION if is_activation(module) else None
+
+
+def _is_made_of_known(module: nn.Module) -> bool:
+    """Whether a module holds others, all with a rule: it is better looked into, a ReLU is more than an activation."""
+    inner = [each for each in module.modules() if each is not module and not any(True for _ in each.children())]
+    return bool(inner) and all(known_part(each) is not None for each in inner)
 
 
 def _interpolation(mode: str) -> Part | None:

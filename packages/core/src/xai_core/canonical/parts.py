@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, cast
 
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from .arithmetic import assign_product, assign_sum
+from .arithmetic import assign_masked, assign_product, assign_sum
 from .elementwise import is_activation_for
 from .functions import SELECTIONS, module_for, operation, settings
 from .graph import ROOT, NoRuleError, holder_of, own_name, place, refusal, take_out
 from .layers import layer_of
-from .operations import Part, is_gate_module, known_part
+from .operations import FunctionModule, Part, is_gate_module, known_part
 
 __all__ = ["Assignment", "assign_parts"]
 
 _DROPOUTS = frozenset(["dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"])
 _PAIRS = frozenset(["chunk", "split", "tensor_split", "unbind", "max"])  # they return several tensors
+
+
+_NO_RULE_NORM = (
+    "there is no rule for this kind of layer, which divides by statistics of the volume itself; with LRP's parameter "
+    "rules, relevance can be made to pass it unchanged"
+)
+_NORMS: dict[str | None, Callable[..., Tensor]] = {
+    "group_norm": F.group_norm,
+    "instance_norm": F.instance_norm,
+    "layer_norm": F.layer_norm,
+}
 
 
 @dataclass
@@ -46,8 +58,12 @@ class Assignment:
         name = f"{ROOT}_{part.name.lower()}_{node.name}"
         self.graph.add_submodule(name, module.eval())
         self.parts[name] = part
-        self.names[name] = f"{holder_of(node)}.{operation(node) or node.name}".lstrip(".")
+        self.names[name] = self.own_name(node)
         node.op, node.target, node.args, node.kwargs = "call_module", name, args, {}
+
+    def own_name(self, node: fx.Node) -> str:
+        """Return the user's name of a function: its own behind that of the module around it."""
+        return f"{holder_of(node)}.{operation(node) or node.name}".lstrip(".")
 
     def constant(self, node: Any) -> Tensor | float | None:
         """Return the value of an argument that does not depend on the volumes; None for one that does."""
@@ -101,6 +117,8 @@ def _assign(found: Assignment, node: fx.Node) -> fx.Node | None:
         assign_sum(found, node, name)
     elif name in ("mul", "div"):
         return assign_product(found, node, name)
+    elif name in ("masked_fill", "where"):
+        return assign_masked(found, node, name)
     elif name in _DROPOUTS:
         _assign_dropout(found.graph, node)
     elif name == "getattr":
@@ -156,10 +174,7 @@ def _why_not(module: nn.Module) -> str:
             "logits, not probabilities"
         )
     if isinstance(module, nn.GroupNorm | nn.LayerNorm | nn.modules.instancenorm._InstanceNorm):
-        return (
-            "there is no rule for this kind of layer, which divides by statistics of the volume itself; with LRP's "
-            "parameter rules, relevance can be made to pass it unchanged"
-        )
+        return _NO_RULE_NORM
     return "there is no rule for this kind of layer"
 
 
@@ -181,19 +196,33 @@ def _assign_attribute(graph: fx.GraphModule, node: fx.Node) -> None:
 
 
 def _assign_function(found: Assignment, node: fx.Node, name: str | None) -> None:
-    layer = layer_of(found.constant, name, node)
-    made = layer if layer is not None else module_for(name, node) if name is not None else None
+    made = _passed_norm(found, node, name) or layer_of(found.constant, name, node)
+    made = module_for(name, node) if made is None and name is not None else made
     if made is None:
-        raise NoRuleError("there is no rule for this operation")
+        raise NoRuleError(_NO_RULE_NORM if name in _NORMS else "there is no rule for this operation")
     part, module = made
     varying = [source for source in node.all_input_nodes if source.meta["varies"]]
     if len(varying) != 1:
         raise NoRuleError("it combines several tensors")
     if node.kwargs.get("dtype") is not None:
         raise NoRuleError("it changes the data type")
-    if name in ("mean", "sum") and not _keeps_batch(node, found.seen[varying[0]]):
+    if name in ("mean", "sum") and not _keeps_batch(found, node, varying[0]):
         raise NoRuleError("it reduces over the batch; give the axes, without the first")
     found.become_module(node, module, (varying[0],), part)
+
+
+def _passed_norm(found: Assignment, node: fx.Node, name: str | None) -> tuple[Part, nn.Module] | None:
+    """Return a norm that a network calls as a function, if relevance is to pass it or the module around it."""
+    names = (holder_of(node), found.own_name(node))
+    if name not in _NORMS or not any(fnmatchcase(each, pattern) for each in names for pattern in found.passed):
+        return None
+
+    def value(argument: Any) -> Any:
+        return found.constant(argument) if isinstance(argument, fx.Node) else argument
+
+    args = tuple(value(each) for each in node.args[1:])
+    kwargs = {key: value(each) for key, each in node.kwargs.items() if key != "input"}
+    return Part.PASSED, FunctionModule(_NORMS[name], args, kwargs)
 
 
 def _check_selection(node: fx.Node, name: str) -> None:
@@ -227,9 +256,18 @@ def _pads_with_zeros(node: fx.Node) -> bool:
     return given.get("mode", "constant") != "constant" or given.get("value") in (None, 0)
 
 
-def _keeps_batch(node: fx.Node, shape: tuple[int, ...]) -> bool:
+def _keeps_batch(found: Assignment, node: fx.Node, source: fx.Node) -> bool:
     axes = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", node.kwargs.get("axis"))
     if axes is None:
         return False
     listed = axes if isinstance(axes, tuple | list) else (axes,)
-    return bool(listed) and all(cast(int, axis) % len(shape) != 0 for axis in listed)
+    batch = 1 if _is_stack_of_batches(found, source) else 0
+    return bool(listed) and all(cast(int, axis) % len(found.seen[source]) != batch for axis in listed)
+
+
+def _is_stack_of_batches(found: Assignment, node: fx.Node) -> bool:
+    """Whether the first axis is of tensors [N, ...] put together, so that the batch has become the second one."""
+    if operation(node) != "stack" or settings(node, ("dim",)).get("dim", 0) != 0:
+        return False
+    begin = next(iter(node.graph.nodes))
+    return all(found.seen[each][:1] == found.seen[begin][:1] for each in node.all_input_nodes)

@@ -7,7 +7,7 @@ these volumes only.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..errors import InputError
 from .effects import reads_values, version
-from .graph import NoRuleError, holds_tensor
+from .graph import NoRuleError, holds_tensor, is_passed
 from .operations import known_part
 from .source import user_line
 
@@ -131,7 +131,7 @@ class _Recorder(TorchFunctionMode):
                     self._nodes[id(item)] = (item, self.graph.call_function(operator.getitem, (node, index)))
 
 
-def record(root: nn.Module, volumes: Tensor) -> tuple[fx.GraphModule, bool]:
+def record(root: nn.Module, volumes: Tensor, passed: Sequence[str] = ()) -> tuple[fx.GraphModule, bool]:
     """Return the operations of a network on these volumes [N, C, D, H, W], and whether they depend on values.
 
     Args:
@@ -140,10 +140,10 @@ def record(root: nn.Module, volumes: Tensor) -> tuple[fx.GraphModule, bool]:
     Raises:
         InputError: A tensor comes from outside what can be seen.
     """
-    recorder = _recorded(root, volumes)
+    recorder = _recorded(root, volumes, passed)
     if recorder.constants:
         # What seems constant may be made of the volumes where nobody sees it. The others differ in every respect.
-        others = _recorded(root, 0.3 - 1.7 * volumes.flip(2, 3, 4)).constants
+        others = _recorded(root, 0.3 - 1.7 * volumes.flip(2, 3, 4), passed).constants
         for name, value in recorder.constants.items():
             other = others.get(name)
             if other is None or (other is not value and not _equal(value, other)):
@@ -156,11 +156,11 @@ def _equal(first: Tensor, second: Tensor) -> bool:
     return first.dtype == second.dtype and torch.equal(first, second)
 
 
-def _recorded(root: nn.Module, volumes: Tensor) -> _Recorder:
+def _recorded(root: nn.Module, volumes: Tensor, passed: Sequence[str]) -> _Recorder:
     recorder = _Recorder(root)
     hooks = []
-    for module in root.modules():
-        if known_part(module) is not None:
+    for name, module in root.named_modules():
+        if known_part(module) is not None or is_passed(name, module, passed):
             hooks.append(module.register_forward_pre_hook(lambda *_: recorder.enter()))
             hooks.append(module.register_forward_hook(recorder.leave, with_kwargs=True))
         else:

@@ -23,6 +23,13 @@ _PLAIN = (
 # Compared by themselves.
 _APART = ("_parameters", "_buffers", "_modules", "training")
 
+# What classes are made of besides settings; the same as long as it is the same object.
+_METHODS = (
+    types.FunctionType, staticmethod, classmethod, property, functools.cached_property, types.MemberDescriptorType,
+    types.GetSetDescriptorType,
+)  # fmt: skip
+_OF_PYTHON = frozenset(("_abc_impl", "_is_protocol"))
+
 
 class _UnknownError(Exception):
     """A value of which it cannot be said whether it has changed."""
@@ -53,14 +60,16 @@ def settings_of(model: nn.Module) -> list[Any] | None:
     """
     names = {id(module): name for name, module in model.named_modules()}
     try:
-        modules = [(name, type(module), *_of_module(module, names)) for name, module in model.named_modules()]
-    except (_UnknownError, RecursionError):
+        modules = [(name, type(module), _of_module(module, names)) for name, module in model.named_modules()]
+        classes = {cls: None for module in model.modules() for cls in type(module).__mro__}  # in order
+        shared = [(cls, _of_class(cls, names)) for cls in classes if not cls.__module__.startswith("torch.")]
+    except (_UnknownError, RecursionError, ValueError):  # ValueError: a closure over a variable without a value
         return None
     tensors = (*model.named_parameters(), *model.named_buffers())
-    return [*modules, [(name, tensor.dtype, tensor.device) for name, tensor in tensors]]
+    return [*modules, *shared, [(name, tensor.dtype, tensor.device) for name, tensor in tensors]]
 
 
-def _of_module(module: nn.Module, names: dict[int, str]) -> tuple[Any, Any]:
+def _of_module(module: nn.Module, names: dict[int, str]) -> list[Any]:
     own = []
     for attribute, value in vars(module).items():
         if attribute in _APART:
@@ -70,15 +79,16 @@ def _of_module(module: nn.Module, names: dict[int, str]) -> tuple[Any, Any]:
                 raise _UnknownError
             continue
         own.append((attribute, _frozen(value, names)))
-    # A class may hold settings too.
-    shared = [
-        (cls, key, value)
-        for cls in type(module).__mro__
-        if not cls.__module__.startswith("torch.")
+    return own
+
+
+def _of_class(cls: type, names: dict[int, str]) -> list[Any]:
+    """Return the settings that a class holds, and its methods."""
+    return [
+        (key, value if isinstance(value, _METHODS) else _frozen(value, names))
         for key, value in vars(cls).items()
-        if isinstance(value, bool | int | float | str | tuple) or key == "forward"
+        if key == "__call__" or not (key.startswith("__") or key in _OF_PYTHON)
     ]
-    return own, shared
 
 
 def _frozen(value: Any, names: dict[int, str]) -> Any:

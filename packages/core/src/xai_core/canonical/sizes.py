@@ -7,6 +7,8 @@ from typing import Any, cast
 
 from torch import Tensor, fx, nn
 
+from .graph import is_plain
+
 __all__ = ["UNKNOWN", "Sizes"]
 
 # In place of a value that depends on the data.
@@ -36,7 +38,7 @@ class Sizes:
         except Exception:  # whatever an operation without data raises
             return UNKNOWN
         value = self._values[node]
-        return UNKNOWN if _holds_tensor(value) else value
+        return value if is_plain(value) else UNKNOWN
 
     def _run(self, node: fx.Node) -> Any:
         if node.op == "placeholder":
@@ -54,7 +56,3 @@ class Sizes:
                 self._modules[name] = deepcopy(self._root.get_submodule(name)).to("meta")
             return self._modules[name].forward(*args, **kwargs)
         raise NotImplementedError(node.op)
-
-
-def _holds_tensor(value: Any) -> bool:
-    return isinstance(value, Tensor) or (isinstance(value, tuple | list) and any(isinstance(v, Tensor) for v in value))

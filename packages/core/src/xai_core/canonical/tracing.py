@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 import operator
-from collections.abc import Callable, Iterator
-from copy import deepcopy
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,13 +12,13 @@ from torch import Tensor, fx, nn
 
 from ..errors import InputError
 from .effects import overlap, reads_values, version
-from .graph import AUGMENTED, holds_tensor, place, refusal, works_in_place
+from .graph import AUGMENTED, is_passed, is_plain, place, refusal, works_in_place
 from .operations import known_part
 from .record import record
 from .sizes import UNKNOWN, Sizes
 from .source import user_line
 
-__all__ = ["isolated_copy", "observe", "trace"]
+__all__ = ["observe", "trace"]
 
 
 class _OneInput(nn.Module):
@@ -63,15 +62,16 @@ for _name in AUGMENTED:
 class _Tracer(fx.Tracer):
     """Follows a network's operations; what it asks of sizes is answered for volumes of one size."""
 
-    def __init__(self, volumes: Tensor) -> None:
+    def __init__(self, volumes: Tensor, passed: Sequence[str]) -> None:
         super().__init__()
-        self._volumes = volumes
+        self._volumes, self._passed = volumes, passed
         self._sizes: Sizes | None = None
         self._made: list[nn.Module] = []
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Look into all modules but those with a rule and PyTorch's own, which are refused by name."""
-        return known_part(m) is not None or super().is_leaf_module(m, module_qualified_name)
+        """Look into all modules but those with a rule, those to be passed, and PyTorch's own, refused by name."""
+        whole = known_part(m) is not None or is_passed(module_qualified_name, m, self._passed)
+        return whole or super().is_leaf_module(m, module_qualified_name)
 
     def path_of_module(self, mod: nn.Module) -> str:
         """Return a module's name; one that a forward made (a slice of a Sequential, a pooling) becomes the root's."""
@@ -114,34 +114,7 @@ class _Tracer(fx.Tracer):
         return self._sizes.value(obj.node)
 
 
-def isolated_copy(model: nn.Module) -> nn.Module:
-    """Return a copy in evaluation mode, without gradients, of at least single precision.
-
-    Raises:
-        InputError: It cannot be copied.
-    """
-    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
-        raise InputError(
-            "The network is TorchScript, or a part of it is (torch.jit.script, torch.jit.trace), whose operations "
-            "cannot be followed. Give the network as it was before, or use an explainer that needs gradients only "
-            "(input-x-gradient, integrated-gradients)."
-        )
-    try:
-        copy = deepcopy(model)
-    except Exception as error:  # whatever the user's classes raise
-        raise InputError(
-            f"This explainer works on a copy of the network, and {type(model).__name__} cannot be copied "
-            f"({type(error).__name__}: {error}). Give a network for which copy.deepcopy works."
-        ) from error
-    copy.eval()  # not chained: some networks override train() and return nothing
-    copy.requires_grad_(False)
-    for tensor in copy.parameters():
-        tensor.grad = None
-    wide = any(tensor.dtype == torch.float64 for tensor in copy.parameters())
-    return copy.to(torch.float64 if wide else torch.float32)
-
-
-def trace(model: nn.Module, volumes: Tensor) -> tuple[fx.GraphModule, bool]:
+def trace(model: nn.Module, volumes: Tensor, passed: Sequence[str] = ()) -> tuple[fx.GraphModule, bool]:
     """Return the graph of a network's operations; its modules are the network's own, its hooks are gone.
 
     The graph holds for volumes of the shape of ``volumes`` [N, C, D, H, W], and only for these volumes where the
@@ -156,12 +129,13 @@ def trace(model: nn.Module, volumes: Tensor) -> tuple[fx.GraphModule, bool]:
         for name, hooks in vars(module).items():
             if isinstance(hooks, dict) and name.endswith(("_hooks", "_with_kwargs", "_always_called")):
                 hooks.clear()
+        known_part(module)  # now: while torch.fx traces, a module that holds others cannot be tried
     root = _OneInput(model)
     try:
-        return fx.GraphModule(root, _Tracer(volumes).trace(root)), False
+        return _own_constants(fx.GraphModule(root, _Tracer(volumes, passed).trace(root))), False
     except Exception as error:  # torch.fx passes on whatever the user's code raises on a symbol
         try:
-            return record(_OneInput(model), volumes)
+            return record(_OneInput(model), volumes, passed)
         except InputError as refused:
             reason = str(error).strip().split("\n", 1)[0]
             raise InputError(
@@ -169,6 +143,14 @@ def trace(model: nn.Module, volumes: Tensor) -> tuple[fx.GraphModule, bool]:
                 "forward with PyTorch's operations, or use an explainer that needs gradients only (input-x-gradient, "
                 "integrated-gradients)."
             ) from error
+
+
+def _own_constants(graph: fx.GraphModule) -> fx.GraphModule:
+    """Copy the tensors that a forward found elsewhere, in its class say, which the user may change later."""
+    for name, tensor in list(graph.named_buffers(recurse=False)):
+        if name.startswith("_tensor_constant"):
+            graph.register_buffer(name, tensor.detach().clone())
+    return graph
 
 
 def _blamed(error: Exception) -> str:
@@ -198,10 +180,13 @@ class _Observer(fx.Interpreter):
         for source, tensor in given.items():
             if version(tensor) != versions[source]:
                 self._check_write(n, source, tensor)
-        varying = any(source.meta["varies"] for source in n.all_input_nodes)
         name = n.target if isinstance(n.target, str) else getattr(n.target, "__name__", "")
-        n.meta["varies"] = n.op == "placeholder" or (holds_tensor(value) and varying and name not in _MAKERS)
+        # Of a tensor that another one is brought to the type or the size of, nothing else counts.
+        sources = n.all_input_nodes[:1] if n.op == "call_method" and name in _LIKE_ANOTHER else n.all_input_nodes
+        varying = any(source.meta["varies"] for source in sources)
+        n.meta["varies"] = n.op == "placeholder" or (varying and not is_plain(value) and name not in _MAKERS)
         n.meta["is_tensor"] = isinstance(value, Tensor)
+        n.meta["dtype"] = getattr(value, "dtype", None)
         n.meta["is_real"] = not isinstance(value, Tensor) or value.is_floating_point()
         self.seen[n] = tuple(value.shape) if isinstance(value, Tensor) else value
         if not n.meta["varies"]:
@@ -216,7 +201,9 @@ class _Observer(fx.Interpreter):
             return
         finished = self.user_to_last_uses.get(node, [])
         for other, value in self.env.items():
-            if other is not source and other not in finished and isinstance(value, Tensor) and overlap(value, tensor):
+            if other is source or other in finished or not other.users:
+                continue
+            if isinstance(value, Tensor) and overlap(value, tensor):
                 self.refused.append(
                     f"{place(self.graph_module, node)}: it works in place on a view of a tensor that is used later "
                     "under another name; write it without the underscore or inplace=True"
@@ -224,6 +211,7 @@ class _Observer(fx.Interpreter):
                 return
 
 
+_LIKE_ANOTHER = frozenset(["to", "type_as", "expand_as", "view_as", "reshape_as"])
 # Their value does not depend on the values of the tensor that they are asked of.
 _MAKERS = frozenset(["new_zeros", "new_ones", "new_full", "new_empty", "zeros_like", "ones_like", "full_like"])
 
