@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .errors import ConfigError, InputError, PluginError, RunError, XaiError
+from .errors import ConfigError, InputError, NotApplicable, PluginError, RunError, XaiError
 from .hookspecs import hookimpl
 from .interfaces import (
     Analysis,
@@ -32,7 +32,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Analysis", "Component", "Dataset", "Evaluator", "Executor", "Explainer", "Model", "Report", "Splitter", "Trainer",
     "Transform", "Attribution", "Fold", "RunContext", "Task", "TrainingResult", "ConfigError", "InputError",
-    "PluginError", "RunError", "XaiError", "Pipeline", "hookimpl",
+    "NotApplicable", "PluginError", "RunError", "XaiError", "Pipeline", "hookimpl",
 ]  # fmt: skip
 
 

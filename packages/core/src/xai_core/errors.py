@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["ConfigError", "InputError", "PluginError", "RunError", "XaiError"]
+__all__ = ["ConfigError", "InputError", "NotApplicable", "PluginError", "RunError", "XaiError"]
 
 
 class XaiError(Exception):
@@ -24,6 +24,15 @@ class InputError(XaiError):
     """The input (a table, an image, a folder, an argument) is wrong."""
 
     exit_code = 2
+
+
+class NotApplicable(InputError):  # noqa: N818 - says what is so, not that something failed
+    """An explainer's method is not defined for this kind of network, in anybody's implementation.
+
+    Guided backpropagation of a network without a ReLU, say. The message says why, and what to use instead. A plain
+    ``InputError`` says that this implementation refuses the network as it is: a layer that it has no rule for, a
+    forward that cannot be traced, weights in half precision.
+    """
 
 
 class ConfigError(InputError):

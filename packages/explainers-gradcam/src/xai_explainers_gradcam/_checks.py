@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from copy import copy, deepcopy
 from typing import TYPE_CHECKING, Any
@@ -20,11 +21,14 @@ if TYPE_CHECKING:
     from .plugin_gradients import InputXGradient, Saliency, SmoothGrad
 
 __all__ = [
-    "assert_close", "check_completeness", "check_input_x_gradient", "check_saliency", "check_smoothgrad",
-    "double_copy", "generic",
+    "assert_close", "check_completeness", "check_expectation", "check_input_x_gradient", "check_saliency",
+    "check_smoothgrad", "double_copy", "generic",
 ]  # fmt: skip
 
 _CLOSE = 0.01
+# Of a method that draws samples: how often it is run, and the largest standard error of the mean that says anything.
+_RUNS = 8
+_SCATTER = 0.05
 _DIRECTIONS = 3
 # Of finite differences, as shares of the range of intensities: a short one meets no kink, a long one no rounding.
 _STEPS = (1e-8, 1e-6, 1e-4)
@@ -95,6 +99,32 @@ def check_completeness(explainer: Any, model: nn.Module, volumes: Tensor, effort
         f"relevance misses {100 * tried[-1]:.3g} % of output - baseline output"
         + (f" even with {effort} {getattr(explainer, str(effort)) * 16}" if effort else "")
     )
+
+
+def check_expectation(explainer: Any, model: nn.Module, volumes: Tensor) -> str:
+    """Compare the mean sum of relevance of several runs with output - baseline output, as far as chance allows.
+
+    Args:
+        explainer: ``plugin_paths.GradientSHAP``, whose sum is right on average only.
+    """
+    explainer = _with(explainer, noise=0.0)
+    exact = double_copy(model)
+    misses = []
+    for seed in range(_RUNS):
+        with seeded(seed):
+            found = explainer.explain(model, volumes, None)
+        starts = explainer._source().volumes(volumes)
+        outputs = _outputs(exact, volumes, found.target)
+        baseline = torch.stack([_outputs(exact, start, found.target) for start in starts]).mean(0)
+        difference = outputs - baseline
+        misses.append((found.relevance.double().flatten(1).sum(1) - difference) / difference.abs().clamp(min=1e-30))
+    stacked = torch.stack(misses)
+    mean, error = stacked.mean(0).abs(), stacked.std(0) / math.sqrt(_RUNS)
+    text = f"{_RUNS} runs with {explainer.samples} samples: off by {float(mean.max()):.1e}"
+    text += f", standard error {float(error.max()):.1e}"
+    assert bool((error <= _SCATTER).all()), f"the sum of relevance scatters: {text}"
+    assert bool((mean <= torch.clamp(3 * error, min=_CLOSE)).all()), f"the sum of relevance is wrong: {text}"
+    return f"sums to output - baseline output on average: {text}"
 
 
 def assert_close(found: Tensor, expected: Tensor, what: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from xai_core import Attribution, InputError
+from xai_core import Attribution, NotApplicable
 from xai_core.canonical import Canonical
 from xai_core.engine.requests import as_attribution, differentiating, explaining, unwrapped
 
@@ -107,15 +107,15 @@ def _count_relus(canonical: Canonical) -> int:
     unknown = [node for node, sort in zip(nodes, sorts, strict=True) if sort in (Sort.ELEMENTWISE, None)]
     others = list(dict.fromkeys(named(canonical, node) for node in unknown if not _is_gate(canonical, node)))
     if others:
-        raise InputError(
-            f"Not applicable: guided backpropagation and deconvolution are defined for ReLU only, and this network has "
-            f"other functions: {', '.join(others[:5])}{', ...' if len(others) > 5 else ''}. Use saliency, smoothgrad "
-            "or integrated-gradients."
+        raise NotApplicable(
+            "Guided backpropagation and deconvolution are defined for ReLU only, and this network has other functions: "
+            f"{', '.join(others[:5])}{', ...' if len(others) > 5 else ''}. Use saliency, smoothgrad or "
+            "integrated-gradients."
         )
     if Sort.RELU not in sorts:
-        raise InputError(
-            "Not applicable: this network has no ReLU, so guided backpropagation and deconvolution would be its plain "
-            "gradient. Use saliency."
+        raise NotApplicable(
+            "This network has no ReLU, so guided backpropagation and deconvolution would be its plain gradient. Use "
+            "saliency."
         )
     return sorts.count(Sort.RELU)
 

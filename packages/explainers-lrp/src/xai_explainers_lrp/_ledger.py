@@ -17,13 +17,16 @@ class Entry:
     Attributes:
         name: The user's name of the layer.
         rule: What divided its relevance.
-        stayed: By cause (``bias``, ``epsilon``): relevance that no input got, 0-d.
+        stayed: By cause: relevance that no input got, 0-d. ``bias``, ``epsilon``, and ``lost``: that of outputs without
+            any contribution of the sign that the rule asks for.
+        sums: Whether the following sums are asked for, and what is lost.
         output: Sum of the relevance of its output, 0-d; only if layers' sums are asked for.
         input: The same of its inputs.
     """
 
     name: str
     rule: str
+    sums: bool = False
     stayed: dict[str, Tensor] = field(default_factory=dict)
     output: Tensor | None = None
     input: Tensor | None = None
@@ -46,7 +49,7 @@ class Ledger:
 
     def open(self, name: str, rule: str) -> Entry:
         """Return a new account; they are opened from the volume to the output."""
-        entry = Entry(name, rule)
+        entry = Entry(name, rule, self.layers)
         self.entries.append(entry)
         return entry
 

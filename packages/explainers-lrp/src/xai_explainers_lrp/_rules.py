@@ -76,6 +76,8 @@ def _share(
     ``output`` is their sum, where it is known already; ``sign`` that of all contributions, where they have one.
     """
     z = _sum_of(layer, terms, bias) if output is None else output.clone()
+    if sign and entry.sums:
+        entry.add("lost", factor * relevance.where(z.abs() <= STABILIZER, relevance.new_zeros(())).sum())
     if epsilon > STABILIZER:
         signs = torch.copysign(torch.ones_like(z), z)  # of 0 too, where epsilon keeps all
         quotient = torch.div(relevance, _stable(z, epsilon, sign), out=z)
