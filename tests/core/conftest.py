@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from xai_core import registry
+from xai_core.cli import main
 from xai_core.testing import fake_distribution
 from xai_core.testing._distributions import component_source, finder
 
@@ -95,3 +96,17 @@ def pipeline(study_plugins: Path, tmp_path: Path) -> Callable[[str], Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def xai(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs the command line in this process and returns exit code, stdout and stderr."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as done:
+            main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return int(done.value.code or 0), out, err
+
+    return run

@@ -19,7 +19,7 @@ from jsonschema import Draft202012Validator
 
 import xai_core
 from xai_core import Pipeline, PluginError, RunError, registry
-from xai_core.cli import COMMANDS, cli, main
+from xai_core.cli import COMMANDS, cli
 from xai_core.cli._common import metric_lines, short
 from xai_core.config.resolve import resolve
 from xai_core.config.strictyaml import dump, load_text
@@ -51,20 +51,6 @@ def loggers_as_before() -> Iterator[None]:
     yield
     log.handlers[:], log.propagate = before[0], before[2]
     log.setLevel(before[1])
-
-
-@pytest.fixture
-def xai(capsys: pytest.CaptureFixture[str]) -> Xai:
-    """Runs the command line in this process and returns exit code, stdout and stderr."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as done:
-            main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return int(done.value.code or 0), out, err
-
-    return run
 
 
 def shell(*arguments: object, site: Path | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -9,6 +9,7 @@ import traceback
 import click
 
 from ..errors import XaiError
+from ._installed import ABSENT, installed, load, summary
 
 __all__ = ["cli", "main"]
 
@@ -26,29 +27,33 @@ COMMANDS = {
 
 
 class _LazyGroup(click.Group):
-    """Imports a command's module only when that command is used, not for the list of commands."""
+    """Imports a command's module only when that command is used, and those of other packages for the list."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return list(COMMANDS)
+        return [*COMMANDS, *(name for name in installed() if name not in COMMANDS)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
-            return None
+            points = installed().get(cmd_name)
+            return None if points is None else load(cmd_name, points)
         command: click.Command = importlib.import_module(f"{__name__}.{cmd_name}").command
         return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in COMMANDS:
+        if args[0] not in (known := self.list_commands(ctx)):
+            if args[0] in ABSENT:
+                ctx.fail(f"The command {args[0]!r} is not installed. Install it: pip install {ABSENT[args[0]]}.")
             from ..schemas import did_you_mean
 
-            ctx.fail(f"There is no command {args[0]!r}.{did_you_mean(args[0], COMMANDS)}")
+            ctx.fail(f"There is no command {args[0]!r}.{did_you_mean(args[0], known)}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        others = [(name, summary(name, points)) for name, points in installed().items() if name not in COMMANDS]
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl([*COMMANDS.items(), *others])
 
 
 def _version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
