@@ -187,6 +187,29 @@ def test_signs_of_any_two_numbers_count() -> None:
         assert len(found) == 37
 
 
+def test_signs_of_whole_channels_count() -> None:
+    """Blocks of powers of two, whose signs cancel in sums of rows and of columns."""
+    generator = torch.Generator().manual_seed(2)
+    for dtype in (torch.float32, torch.float64):
+        a = torch.rand(8, 4096, generator=generator).to(dtype) + 1
+        found = {digest(a), digest(-a), digest(a.flip(0)), digest(a.flip(1))}
+        for i in range(8):
+            for j in range(i):
+                b = a.clone()
+                b[[i, j]] *= -1
+                c = a.clone()
+                c[[i, j]] = a[[j, i]]
+                found |= {digest(b), digest(c)}
+        assert len(found) == 4 + 2 * 28
+
+
+def test_values_that_do_not_begin_at_a_word_count_alike() -> None:
+    a = torch.randn(20_001)
+    shifted = torch.cat([a[:1], a])[1:]
+    assert shifted.storage_offset() == 1
+    assert digest(shifted) == digest(a)
+
+
 def test_an_unchanged_network_gets_the_same_form() -> None:
     model = Plain().eval()
     form = canonical_form(model, X)

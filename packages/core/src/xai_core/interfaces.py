@@ -128,7 +128,14 @@ class Model(Component):
 
 
 class Trainer(Component):
-    """Fits a network to a study."""
+    """Fits a network to a study.
+
+    Attributes:
+        scoring_params: Names of parameters that only ``metrics`` reads. Changing one scores anew, but does not train
+            anew.
+    """
+
+    scoring_params: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
     def train(
@@ -153,8 +160,8 @@ class Trainer(Component):
         """Return the scores of the test people. This default gives accuracy or mean absolute error only.
 
         Args:
-            predictions: One row for each test scan: ``fold``, ``subject_id``, ``target``, ``prediction`` and, for a
-                classification, ``probability_<class>`` for each class.
+            predictions: One row for each test scan: ``fold``, ``subject_id``, ``target``, ``prediction``, for a
+                classification ``probability_<class>`` for each class, and the scan's covariates.
             task: ``"classification"`` or ``"regression"``.
             classes: Class names, the positive class of a binary study last; None for a regression.
             seed: Seed of resampling.

@@ -40,11 +40,14 @@ class Fold:
         train: People whose scans the weights are fitted to; fitted transforms see only these.
         val: People used for early stopping and for the choice of the best weights. May be empty.
         test: People whom neither training nor selection has seen.
+        held_out: People of a cohort that is only ever tested. The same in every fold, in no other part of any; each
+            fold's network predicts all of them, and they are scored apart from the test parts.
     """
 
     train: tuple[str, ...]
     val: tuple[str, ...]
     test: tuple[str, ...]
+    held_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,7 @@ class _Fixed(LinearMap):
     def transpose(self, s: Tensor, x: Tensor, weight: Tensor | None) -> Tensor:
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
-            (result,) = torch.autograd.grad(self._layer(leaf), leaf, s)
+            (result,) = torch.autograd.grad((self._layer(leaf) * s).sum(), leaf)
         return result.contiguous()  # that of a sum is one number, shown at every place
 
 

@@ -38,9 +38,10 @@ def transpose_by_phases(
     split = filled.reshape(*weight.shape[:2], *(n for a in axes for n in (parts[a], stride[a])))
     turned = split.flip([2 + 2 * a for a in axes])
     by_phase = turned.permute(1, *(3 + 2 * a for a in axes), 0, *(2 + 2 * a for a in axes))
-    margins = [n for a in reversed(axes) for n in (parts[a] - 1, places[a] - s.shape[2 + a])]
     convolution = (F.conv1d, F.conv2d, F.conv3d)[len(size) - 1]
-    phases = convolution(F.pad(s, margins), by_phase.reshape(-1, weight.shape[0], *parts))
+    phases = convolution(s, by_phase.reshape(-1, weight.shape[0], *parts), padding=[part - 1 for part in parts])
+    # A place too many at the end, or too few where the stride left the last voxels out: these get nothing.
+    phases = F.pad(phases, [n for a in reversed(axes) for n in (0, places[a] - phases.shape[2 + a])])
     apart = phases.reshape(len(s), weight.shape[1], *stride, *places)
     order = [n for a in axes for n in (2 + len(size) + a, 2 + a)]
     whole = apart.permute(0, 1, *order).reshape(len(s), weight.shape[1], *(places[a] * stride[a] for a in axes))

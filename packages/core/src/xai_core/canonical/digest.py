@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -13,17 +12,35 @@ __all__ = ["Digest", "digests"]
 
 Digest = tuple[tuple[int, ...], str, int]
 
+_WORD = 8  # bytes of an int64
+# Words in a row, and what is summed over. Signs are the highest bits, of which a sum forgets an even number: weights
+# lie in blocks of powers of two, and where these cancel in rows and columns of 1024 they do not in rows of a prime.
+_SUMS = ((1024, 0), (1024, 1), (1021, 0))
+
 
 def digests(tensors: Mapping[str, Tensor]) -> dict[str, Digest]:
-    """Return shape, data type and CRC-32 of the bytes of each tensor.
+    """Return shape, data type and a checksum of the bytes of each tensor.
 
-    A change that is not made to deceive stays unseen with a probability of 2**-32. The checksums of several tensors are
-    computed side by side; zlib lets other threads run meanwhile.
+    The bytes are laid out in rows of int64 words; sums of columns and of rows, modulo 2**64, go into a CRC-32. That
+    reads memory at its own speed, several times faster than a CRC of every byte. A change that is not made to deceive
+    stays unseen with a probability of 2**-32.
     """
-    with ThreadPoolExecutor() as pool:
-        return dict(zip(tensors, pool.map(_digest, tensors.values()), strict=True))
+    return {name: (tuple(tensor.shape), str(tensor.dtype), _checksum(tensor)) for name, tensor in tensors.items()}
 
 
-def _digest(tensor: Tensor) -> Digest:
-    data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-    return tuple(tensor.shape), str(tensor.dtype), zlib.crc32(data.numpy().data)
+def _checksum(tensor: Tensor) -> int:
+    data = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
+    if data.storage_offset() % _WORD:
+        data = data.clone()  # words must be aligned
+    checksum = 0
+    for row, axis in _SUMS:
+        whole = data.numel() // (_WORD * row) * _WORD * row
+        checksum = zlib.crc32(_bytes(data[whole:]), checksum)
+        if whole:
+            words = data[:whole].view(torch.int64).reshape(-1, row)
+            checksum = zlib.crc32(_bytes(words.sum(axis)), checksum)
+    return checksum
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.cpu().numpy().tobytes()

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torchio as tio
@@ -28,6 +28,9 @@ from .spatial import check_geometry
 from .study import Study
 from .units import Units, content_key
 from .versions import slot_identity
+
+if TYPE_CHECKING:
+    from ..interfaces import Trainer
 
 __all__ = ["FoldModel", "pick_device", "predict", "train_fold", "training_key"]
 
@@ -56,6 +59,9 @@ def pick_device(name: str) -> torch.device:
 def training_key(study: Study, fold: Fold) -> str:
     """Return the key of a fold's training: everything that decides its weights."""
     config = study.config
+    trainer = config["training"]
+    scoring = cast("type[Trainer]", registry.get("trainer", trainer["name"])).scoring_params  # they decide no weights
+    trainer = {**trainer, "params": {k: v for k, v in trainer["params"].items() if k not in scoring}}
     scans = [
         [part, study.names[i], study.hashes[study.names[i]], study.subjects[i]["target"]]
         for part, people in (("train", fold.train), ("val", fold.val))
@@ -68,7 +74,7 @@ def training_key(study: Study, fold: Fold) -> str:
         classes=study.classes,
         transforms=[slot_identity("transform", slot) for slot in config["data"]["transforms"]],
         model=slot_identity("model", config["model"]),
-        training=slot_identity("trainer", config["training"]),
+        training=slot_identity("trainer", trainer),
         torch=torch.__version__,
     )
 
@@ -123,7 +129,8 @@ def train_fold(study: Study, units: Units, hooks: Hooks, index: int) -> None:
         preprocessing = Preprocessing(study.config["data"]["transforms"])
         train, val = study.part(fold.train), study.part(fold.val)
         preprocessing.fit([study.subjects[i] for i in train])
-        shape = input_shape(study, preprocessing, [*train, *val, *study.part(fold.test)])
+        tested = study.part([*fold.test, *fold.held_out])
+        shape = input_shape(study, preprocessing, [*train, *val, *tested])
         model = _build_model(study.config["model"], shape, study.outputs)
         hooks.call("xai_model_built", model=model, fold=index)
         check_explainers(

@@ -15,6 +15,7 @@ from ..config.structure import slots_of
 from ..errors import InputError, PluginError
 from .cohort import drop_stale_maps
 from .folds import pick_device
+from .heldout import predict_held_out
 from .hooks import Hooks
 from .progress import log, log_to
 from .results import RunResults
@@ -138,6 +139,7 @@ class Pipeline:
         save_study(study, folder)
         run_folds(study, units, self.hooks, explain=until != "train")
         finish_training(study, units)
+        predict_held_out(study, units)
         drop_stale_maps(study, units)
         if until != "train":
             finish_explanations(study, folder)

@@ -95,7 +95,7 @@ class RunResults:
         return self._table("subjects.tsv")
 
     def splits(self) -> pd.DataFrame:
-        """Columns fold, part (train, val, test), subject_id."""
+        """Columns fold, part (train, val, test, held_out), subject_id."""
         return self._table("splits.tsv")
 
     def predictions(self) -> pd.DataFrame:
@@ -105,6 +105,22 @@ class RunResults:
     def metrics(self) -> dict[str, Any]:
         """``metrics.json``: ``{"test": {...}, "folds": [{...}]}`` as the trainer's ``metrics`` returned them."""
         return self._json("metrics.json")
+
+    def held_out_predictions(self) -> pd.DataFrame:
+        """One row for each scan of the held-out cohort and each fold's network; columns as in ``predictions``.
+
+        Raises:
+            InputError: The run has no held-out cohort, or has not predicted it yet.
+        """
+        return self._table("held-out/predictions.tsv")
+
+    def held_out_metrics(self) -> dict[str, Any]:
+        """``{"ensemble": {...}, "folds": [{...}]}``: scores of the folds' mean prediction, and of each fold's network.
+
+        Raises:
+            InputError: The run has no held-out cohort, or has not predicted it yet.
+        """
+        return self._json("held-out/metrics.json")
 
     def folds(self) -> list[int]:
         """Indices of the folds whose training is done."""

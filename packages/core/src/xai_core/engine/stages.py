@@ -27,7 +27,10 @@ from .versions import component_versions, slot_identity, software_versions
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["analyse", "finish_explanations", "finish_training", "report", "run_folds", "save_study"]
+__all__ = [
+    "analyse", "finish_explanations", "finish_training", "report", "run_folds", "save_metrics", "save_study",
+    "scores_of", "tsv",
+]  # fmt: skip
 
 
 def tsv(rows: pd.DataFrame) -> str:
@@ -42,7 +45,7 @@ def save_study(study: Study, folder: Path) -> None:
     splits = [
         {"fold": index, "part": part, "subject_id": person}
         for index, fold in enumerate(study.folds)
-        for part in ("train", "val", "test")
+        for part in ("train", "val", "test", "held_out")
         for person in part_of(fold, part)
     ]
     info = {
@@ -127,22 +130,40 @@ def finish_training(study: Study, units: Units) -> None:
     write_text(study.folder / "predictions.tsv", tsv(predictions))
     slot = study.config["training"]
     identity = slot_identity("trainer", slot)
-    key = content_key(rows=rows, classes=study.classes, trainer=identity, seed=study.config["seed"])
+    described = study.with_covariates(predictions)
+    key = content_key(
+        rows=rows, covariates=tsv(described), classes=study.classes, trainer=identity, seed=study.config["seed"]
+    )
     if units.is_done("metrics", key):
         return
+    with units.make("metrics", key, ".") as temporary:
+        parts = [described, *(described[described["fold"] == index] for index in range(len(rows)))]
+        everybody, *folds = scores_of(study, parts)
+        save_metrics(temporary, {"test": everybody, "folds": folds}, "all")
+
+
+def scores_of(study: Study, parts: Sequence[pd.DataFrame]) -> list[dict[str, Any]]:
+    """Return the trainer's metrics of each table of predictions, which hold the covariates."""
+    slot = study.config["training"]
     trainer = registry.create("trainer", slot["name"], **slot["params"])
     classes = list(study.classes) if study.classes is not None else None
-    with units.make("metrics", key, ".") as temporary, at_work("trainer", slot["name"], "computing metrics"):
-        seed = unit_seed(study.config["seed"], "metrics")
-        metrics = {"test": trainer.metrics(predictions, study.task, classes, seed)}
-        metrics["folds"] = [trainer.metrics(pd.DataFrame(fold), study.task, classes, seed) for fold in rows]
-        text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        (temporary / "metrics.json").write_text(text, encoding="utf-8")
-        (temporary / "metrics.tsv").write_text(tsv(pd.DataFrame(_metric_rows(metrics))), encoding="utf-8", newline="")
+    seed = unit_seed(study.config["seed"], "metrics")
+    with at_work("trainer", slot["name"], "computing metrics"):
+        return [trainer.metrics(part.reset_index(drop=True), study.task, classes, seed) for part in parts]
 
 
-def _metric_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    parts = [("all", metrics["test"]), *((str(i), fold) for i, fold in enumerate(metrics["folds"]))]
+def save_metrics(folder: Path, metrics: Mapping[str, Any], together: str) -> None:
+    """Write ``metrics.json`` and ``metrics.tsv``: scores of all people, called ``together``, then those of the folds."""
+    import pandas as pd
+
+    everybody, folds = metrics.values()
+    text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    (folder / "metrics.json").write_text(text, encoding="utf-8")
+    rows = _metric_rows([(together, everybody), *((str(index), fold) for index, fold in enumerate(folds))])
+    (folder / "metrics.tsv").write_text(tsv(pd.DataFrame(rows)), encoding="utf-8", newline="")
+
+
+def _metric_rows(parts: Sequence[tuple[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
     return [
         {
             "fold": part,

@@ -117,6 +117,7 @@ class Study:
                     f"The splitter {slot['name']} returned a {type(fold).__name__}, not an xai_core.Fold."
                 )
             _check_fold(index, fold, people, slot["name"])
+        _check_held_out(folds, people, slot["name"])
         if self.config["explainers"]:
             _check_tested_once(folds, slot["name"])
         return folds
@@ -125,6 +126,12 @@ class Study:
         """Return the positions of every scan of these people."""
         wanted = set(people)
         return [i for i, subject in enumerate(self.subjects) if str(subject["subject_id"]) in wanted]
+
+    def with_covariates(self, predictions: pd.DataFrame) -> pd.DataFrame:
+        """Return rows that have a ``scan_id`` with the covariates of their scans as further columns."""
+        known = {*predictions.columns, "image", "ground_truth"}
+        covariates = [name for name in self.table.columns if name not in known]
+        return predictions.merge(self.table[["scan_id", *covariates]], on="scan_id", how="left", validate="m:1")
 
     def target_value(self, index: int) -> int | float:
         """Return a scan's class index, or its value in a regression."""
@@ -245,6 +252,23 @@ def _check_fold(index: int, fold: Fold, people: set[str], splitter: str) -> None
             raise InputError(f"Fold {index} of the splitter {splitter} has nobody in the {part} part.")
 
 
+def _check_held_out(folds: Sequence[Fold], people: set[str], splitter: str) -> None:
+    """Held-out people are known, in no other part of any fold, and the same in every fold."""
+    held_out = set(folds[0].held_out)
+    unknown = sorted(map(str, held_out - people))
+    if unknown:
+        raise InputError(f"The splitter {splitter} holds out people whom the study does not have: {unknown[0]}.")
+    for index, fold in enumerate(folds):
+        if set(fold.held_out) != held_out:
+            raise InputError(f"The splitter {splitter} holds out other people in fold {index} than in fold 0.")
+        both = sorted(held_out & {*fold.train, *fold.val, *fold.test})
+        if both:
+            raise InputError(
+                f"The splitter {splitter} leaks: {both[0]} is held out, but takes part in fold {index} "
+                f"({len(both)} such people)."
+            )
+
+
 def _check_tested_once(folds: Sequence[Fold], splitter: str) -> None:
     """A person has one map for each explainer; a second fold's would take the place of the first one's."""
     first: dict[str, int] = {}
@@ -258,5 +282,5 @@ def _check_tested_once(folds: Sequence[Fold], splitter: str) -> None:
 
 
 def part_of(fold: Fold, part: str) -> tuple[str, ...]:
-    """Return the people of ``train``, ``val`` or ``test``."""
+    """Return the people of ``train``, ``val``, ``test`` or ``held_out``."""
     return cast("tuple[str, ...]", getattr(fold, part))
