@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from xai_core import Attribution, InputError
-from xai_core.canonical import canonical_form
+from xai_core.canonical import Canonical, canonical_form
 from xai_core.engine.requests import (
     check_initialised,
     check_volumes,
@@ -17,6 +17,7 @@ from xai_core.engine.requests import (
     resolve_target,
 )
 
+from ._innvestigate import OriginalPropagation, original_rules
 from ._ledger import Ledger
 from ._propagate import Propagation
 from ._settings import Settings, passed_layers, rules_of
@@ -48,7 +49,7 @@ def attribute(model: nn.Module, volumes: Tensor, target: Tensor | None, settings
 
 def _checked_target(model: nn.Module, volumes: Tensor, target: Tensor, settings: Settings) -> Tensor:
     """Check the targets of all volumes before the first one is explained."""
-    canonical = canonical_form(model, volumes[:1], passed_layers(settings))
+    canonical = _form(model, volumes[:1], settings)
     first = next(canonical.network.parameters(), volumes)
     with torch.no_grad():
         outputs = canonical.network(volumes[:1].to(first.device, first.dtype))
@@ -57,13 +58,13 @@ def _checked_target(model: nn.Module, volumes: Tensor, target: Tensor, settings:
 
 def _one(model: nn.Module, volume: Tensor, target: Tensor | None, settings: Settings) -> Attribution:
     """Return the attribution of one volume [1, C, D, H, W]."""
-    canonical = canonical_form(model, volume, passed_layers(settings))
+    canonical = _form(model, volume, settings)
     first = next(canonical.network.parameters(), volume)
     # A caller's no_grad, inference_mode or autocast must not reach the backward pass.
     with torch.inference_mode(False), torch.enable_grad(), full_precision(first.device):
         leaf = volume.detach().to(first.device, first.dtype, copy=True).requires_grad_()
         ledger = Ledger(settings.layer_sums)
-        outputs = Propagation(canonical, rules_of(canonical, settings), ledger).run(leaf)
+        outputs = _propagation(canonical, settings, ledger).run(leaf)
         indices = resolve_target(outputs, target)
         start = start_of(outputs.detach(), indices, settings)
         with differentiating("the volumes"):
@@ -79,17 +80,29 @@ def _one(model: nn.Module, volume: Tensor, target: Tensor | None, settings: Sett
     )
 
 
+def _form(model: nn.Module, volumes: Tensor, settings: Settings) -> Canonical:
+    if settings.is_original:
+        # Whatever it has no rule for passes the gradient there.
+        return canonical_form(model, volumes, passed=("*",), merge_norms=False)
+    return canonical_form(model, volumes, passed_layers(settings))
+
+
+def _propagation(canonical: Canonical, settings: Settings, ledger: Ledger) -> Propagation:
+    if settings.is_original:
+        return OriginalPropagation(canonical, original_rules(canonical, settings), ledger)
+    return Propagation(canonical, rules_of(canonical, settings), ledger)
+
+
 def check_model(model: nn.Module, volumes: Tensor, settings: Settings) -> None:
     """Refuse a network that cannot be explained with these settings, without explaining it.
 
     Raises:
         InputError: Why not.
     """
-    canonical = canonical_form(model, volumes, passed_layers(settings))
-    rules = rules_of(canonical, settings)
+    canonical = _form(model, volumes, settings)
     first = next(canonical.network.parameters(), volumes)
     with torch.no_grad():
-        outputs = Propagation(canonical, rules, Ledger(layers=False)).run(volumes.to(first.device, first.dtype))
+        outputs = _propagation(canonical, settings, Ledger(layers=False)).run(volumes.to(first.device, first.dtype))
     other = settings.contrast + 1 if isinstance(settings.contrast, int) else 0  # any but the one to contrast with
     start_of(outputs, torch.full((len(outputs),), other % outputs.shape[1], device=outputs.device), settings)
 

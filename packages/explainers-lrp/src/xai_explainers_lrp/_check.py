@@ -26,6 +26,8 @@ def check(model: nn.Module, volumes: Tensor, settings: Settings) -> str:
         AssertionError: More than a thousandth is missing.
         InputError: The network is refused.
     """
+    if settings.is_original:
+        return f"{settings.composite} does not conserve relevance: nothing to test"
     settings = replace(settings, epsilon=min(settings.epsilon, 1e-9), layer_sums=True)
     worst = most_lost = 0.0
     for detail in attribute(without_biases(model), volumes, None, settings).details or ():

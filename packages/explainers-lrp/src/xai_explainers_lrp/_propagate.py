@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,18 +12,21 @@ from torch import Tensor, fx, nn
 from xai_core.canonical import Canonical, Part
 
 from ._ledger import Entry, Ledger
-from ._maps import map_of
+from ._maps import LinearMap, map_of
 from ._rules import STABILIZER, Rule
 
-__all__ = ["Propagation"]
+__all__ = ["PassOn", "Propagation"]
+
+# The layer as a linear map, from the number of dimensions of its input; made in the backward pass, and then let go.
+Maps = Callable[[int], LinearMap]
 
 
 class _Divide(torch.autograd.Function):
     """A layer with a rule."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, layer: nn.Module, part: Part, rule: Rule, entry: Entry, sums: bool) -> Tensor:
-        ctx.layer, ctx.part, ctx.rule, ctx.entry, ctx.sums = layer, part, rule, entry, sums
+    def forward(ctx: Any, x: Tensor, layer: nn.Module, maps: Maps, rule: Rule, entry: Entry, sums: bool) -> Tensor:
+        ctx.maps, ctx.rule, ctx.entry, ctx.sums = maps, rule, entry, sums
         result: Tensor = layer(x)
         rule.check(x, result, entry.name)
         ctx.save_for_backward(x, result if rule.uses_output else None)
@@ -31,7 +35,7 @@ class _Divide(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor, None, None, None, None, None]:
         x, output = ctx.saved_tensors
-        divided = ctx.rule.divide(map_of(ctx.layer, ctx.part, x.ndim), x, output, relevance, ctx.entry)
+        divided = ctx.rule.divide(ctx.maps(x.ndim), x, output, relevance, ctx.entry)
         if ctx.sums:
             ctx.entry.output, ctx.entry.input = relevance.sum(), divided.sum()
         return divided, None, None, None, None, None
@@ -59,7 +63,7 @@ class _Split(torch.autograd.Function):
         return (a * quotient).sum_to_size(a.shape), (b * quotient).sum_to_size(b.shape), None
 
 
-class _PassOn(torch.autograd.Function):
+class PassOn(torch.autograd.Function):
     """An activation, a scaling or a gated signal: the relevance passes unchanged."""
 
     @staticmethod
@@ -90,18 +94,24 @@ class Propagation(fx.Interpreter):
 
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run one module with its rule."""
-        part = self._canonical.parts.get(target)
+        if target not in self._rules:
+            return self.call_other(target, args, kwargs)
+        rule = self._rules[target]
+        entry = self._ledger.open(self._canonical.names[target], rule.name)
         layer = self.fetch_attr(target)
-        if target in self._rules:
-            assert part is not None
-            rule = self._rules[target]
-            entry = self._ledger.open(self._canonical.names[target], rule.name)
-            return _Divide.apply(  # type: ignore[no-untyped-call]
-                args[0], layer, part, rule, entry, self._ledger.layers
-            )
+        maps = partial(self.map_of, layer, self._canonical.parts[target])
+        return _Divide.apply(args[0], layer, maps, rule, entry, self._ledger.layers)  # type: ignore[no-untyped-call]
+
+    def map_of(self, layer: nn.Module, part: Part, dimensions: int) -> LinearMap:
+        """Return a layer with a rule as a linear map; see ``map_of``."""
+        return map_of(layer, part, dimensions)
+
+    def call_other(self, target: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a module without a rule of its own."""
+        part, layer = self._canonical.parts.get(target), self.fetch_attr(target)
         if part is Part.SUM:
             return _Split.apply(*args, layer.factors)  # type: ignore[no-untyped-call]
         if part in (Part.ACTIVATION, Part.SCALE, Part.GATED, Part.PASSED):
             others = tuple(other.detach() for other in args[1:])
-            return _PassOn.apply(args[0], layer, others)  # type: ignore[no-untyped-call]
+            return PassOn.apply(args[0], layer, others)  # type: ignore[no-untyped-call]
         return super().call_module(target, args, kwargs)

@@ -19,7 +19,7 @@ from xai_core import InputError
 from ._ledger import Entry
 from ._maps import LinearMap, Terms
 
-__all__ = ["AlphaBeta", "Epsilon", "Flat", "Gamma", "Pass", "Proportion", "Rule", "WSquare", "ZBox"]
+__all__ = ["AlphaBeta", "Epsilon", "Flat", "Gamma", "Pass", "Proportion", "Rule", "WSquare", "ZBox", "signed_terms"]
 
 # Against division by zero in the rules that have no epsilon of their own; larger ones take a measurable part of the
 # relevance of a deep network.
@@ -100,7 +100,7 @@ def _weighted_sum(values: Tensor, weights: Tensor) -> Tensor:
     return (values.sum_to_size(weights.shape) * weights).sum()
 
 
-def _signs(x: Tensor, weight: Tensor | None, positive: bool) -> Terms:
+def signed_terms(x: Tensor, weight: Tensor | None, positive: bool) -> Terms:
     """Return the terms whose contributions are all positive, or all negative."""
     up = None if weight is None else weight.clamp(min=0)
     down = None if weight is None else weight.clamp(max=0)
@@ -156,12 +156,12 @@ class AlphaBeta(Rule):
         """See ``Rule``."""
         bias = None if self.ignore_bias else layer.bias
         up = None if bias is None else bias.clamp(min=0)
-        positive = _signs(x, layer.weight, positive=True)
+        positive = signed_terms(x, layer.weight, positive=True)
         result = _share(layer, positive, up, relevance, entry, factor=self.alpha, sign=1)
         if self.beta == 0:
             return result
         down = None if bias is None else bias.clamp(max=0)
-        negative = _signs(x, layer.weight, positive=False)
+        negative = signed_terms(x, layer.weight, positive=False)
         return result.add_(_share(layer, negative, down, relevance, entry, factor=-self.beta, sign=-1))
 
 
@@ -190,7 +190,7 @@ class Gamma(Rule):
         bias = layer.bias
         if bias is not None:
             bias = bias + self.gamma * (bias.clamp(min=0) if positive else bias.clamp(max=0))
-        terms = _signs(x, layer.weight, positive)
+        terms = signed_terms(x, layer.weight, positive)
         if len(terms) == 1 and layer.weight is not None and terms[0][1] is not None:
             terms = [(x, layer.weight + self.gamma * terms[0][1])]
         else:

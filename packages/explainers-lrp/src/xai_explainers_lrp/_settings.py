@@ -13,8 +13,11 @@ from xai_core.schemas import did_you_mean
 
 from ._rules import AlphaBeta, Epsilon, Flat, Gamma, Pass, Proportion, Rule, WSquare, ZBox
 
-__all__ = ["Settings", "passed_layers", "rules_of"]
+__all__ = ["ORIGINAL", "Settings", "passed_layers", "rules_of"]
 
+# iNNvestigate's names for two of the composites.
+_SAME = {"sequential-preset-a": "epsilon-plus", "sequential-preset-b": "epsilon-alpha2-beta1"}
+ORIGINAL = "innvestigate-"  # begins the names of these composites
 _DIVIDED = (Part.CONVOLUTION, Part.DENSE, Part.AFFINE)
 
 
@@ -33,6 +36,11 @@ class Settings:
     contrast: int | str | None = None
     reference: float | None = None
     layer_sums: bool = False
+
+    @property
+    def is_original(self) -> bool:
+        """Whether the composite is one of iNNvestigate's as it computes them; see ``_innvestigate``."""
+        return self.composite.startswith(ORIGINAL)
 
 
 def passed_layers(settings: Settings) -> tuple[str, ...]:
@@ -75,7 +83,8 @@ def rules_of(canonical: Canonical, settings: Settings) -> dict[str, Rule]:
 
 
 def _convolution_rule(settings: Settings) -> Rule:
-    kind = settings.composite.removesuffix("-flat").removesuffix("-box").removeprefix("epsilon").removeprefix("-")
+    kind = _SAME.get(settings.composite, settings.composite)
+    kind = kind.removesuffix("-flat").removesuffix("-box").removeprefix("epsilon").removeprefix("-")
     rules: Mapping[str, Callable[[], Rule]] = {
         "": lambda: Epsilon(settings.epsilon),
         "plus": lambda: AlphaBeta(1, 0, settings.ignore_bias),

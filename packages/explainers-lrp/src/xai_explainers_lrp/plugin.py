@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from xai_core import Explainer
 
+from .parameters import CONFIG_SCHEMA, check_row
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
@@ -20,32 +22,10 @@ __all__ = ["LRP"]
 
 CompositeName = Literal[
     "epsilon", "epsilon-plus", "epsilon-plus-flat", "epsilon-alpha2-beta1", "epsilon-alpha2-beta1-flat",
-    "epsilon-gamma", "epsilon-gamma-box",
+    "epsilon-gamma", "epsilon-gamma-box", "sequential-preset-a", "sequential-preset-b",
+    "innvestigate-sequential-preset-a", "innvestigate-sequential-preset-b", "innvestigate-epsilon", "innvestigate-z",
+    "innvestigate-alpha1-beta0",
 ]  # fmt: skip
-
-
-# What each rule takes in a row of ``rules``.
-_TAKEN = {
-    "epsilon": ("epsilon",),
-    "gamma": ("gamma",),
-    "z-plus": ("ignore_bias",),
-    "alpha-beta": ("alpha", "beta", "ignore_bias"),
-    "z-box": ("low", "high"),
-}
-
-
-def _check_row(row: Mapping[str, Any]) -> None:
-    rule, where = row["rule"], f"rules: {row['rule']} of {row['layers']!r}"
-    stray = [key for key in row if key not in ("layers", "rule", *_TAKEN.get(rule, ()))]
-    if stray:
-        raise ValueError(f"{where} takes {' and '.join(_TAKEN.get(rule, ())) or 'no parameters'}, not {stray[0]}.")
-    alpha, beta = row.get("alpha", 2), row.get("beta", 1)
-    if rule == "alpha-beta" and abs(alpha - beta - 1) > 1e-9:
-        raise ValueError(
-            f"{where} has alpha {alpha} and beta {beta}: alpha - beta must be 1, or the sum of relevance changes."
-        )
-    if rule == "z-box" and "low" in row and "high" in row and row["low"] >= row["high"]:
-        raise ValueError(f"{where}: low is {row['low']}, which is not below high, {row['high']}.")
 
 
 class LRP(Explainer):
@@ -67,7 +47,11 @@ class LRP(Explainer):
         composite: ``"epsilon"``: the epsilon rule everywhere. The others have it in linear layers, and in
             convolutions ``"epsilon-plus"``: z+, which is alpha-beta with 1 and 0; ``"epsilon-alpha2-beta1"``:
             alpha-beta with 2 and 1; ``"epsilon-gamma"``: gamma. ``-flat`` and ``-box`` have flat or box (z^B) in
-            the first layer.
+            the first layer. ``"sequential-preset-a"`` and ``-b`` are iNNvestigate's names for epsilon-plus and
+            epsilon-alpha2-beta1. ``"innvestigate-..."`` gives iNNvestigate 2.1.2's own maps back, with its mistakes,
+            for comparison with published ones only: the whole bias in every denominator, a wrong stand-in for batch
+            normalisation, gradients where it has no rule (``_innvestigate`` lists them). Its maps do not conserve
+            relevance. That library's epsilon is 0.1 by default; give the one that was used.
         epsilon: Added to the magnitude of the denominators of the epsilon rule; larger values are less noisy
             and lose relevance.
         gamma: How much more positive than negative weights count in the gamma rule.
@@ -93,113 +77,7 @@ class LRP(Explainer):
         ValueError: The parameters contradict each other.
     """
 
-    config_schema: ClassVar[Mapping[str, Any]] = {
-        "type": "object",
-        "additionalProperties": False,
-        "properties": {
-            "composite": {
-                "type": "string",
-                "enum": [
-                    "epsilon",
-                    "epsilon-plus",
-                    "epsilon-plus-flat",
-                    "epsilon-alpha2-beta1",
-                    "epsilon-alpha2-beta1-flat",
-                    "epsilon-gamma",
-                    "epsilon-gamma-box",
-                ],
-                "default": "epsilon-plus",
-                "description": "Which rule each kind of layer gets.",
-            },
-            "epsilon": {
-                "type": "number",
-                "exclusiveMinimum": 0,
-                "default": 1e-6,
-                "description": "Added to the magnitude of the denominators of the epsilon rule.",
-            },
-            "gamma": {
-                "type": "number",
-                "minimum": 0,
-                "default": 0.25,
-                "description": "How much more positive than negative weights count in the gamma rule.",
-            },
-            "low": {
-                "type": ["number", "null"],
-                "default": None,
-                "description": "Lowest value that a voxel can have, for the box rule; null: the minimum of "
-                "each volume and channel.",
-            },
-            "high": {
-                "type": ["number", "null"],
-                "default": None,
-                "description": "Highest value that a voxel can have, for the box rule; null: the maximum of "
-                "each volume and channel.",
-            },
-            "ignore_bias": {
-                "type": "boolean",
-                "default": False,
-                "description": "Whether biases of convolutions are left out of the denominators, so that "
-                "they take no relevance; for the composites with plus or alpha2-beta1.",
-            },
-            "rules": {
-                "type": ["array", "null"],
-                "default": None,
-                "description": "Other rules for some layers; the last entry that fits a layer counts.",
-                "items": {
-                    "type": "object",
-                    "additionalProperties": False,
-                    "required": ["layers", "rule"],
-                    "properties": {
-                        "layers": {
-                            "type": "string",
-                            "minLength": 1,
-                            "description": "Pattern of module names, such as conv1 or layer4.*",
-                        },
-                        "rule": {
-                            "enum": [
-                                "epsilon",
-                                "gamma",
-                                "z-plus",
-                                "alpha-beta",
-                                "flat",
-                                "w-square",
-                                "z-box",
-                                "pass",
-                            ],
-                            "description": "The rule of these layers.",
-                        },
-                        "epsilon": {"type": "number", "exclusiveMinimum": 0, "description": "Of the epsilon rule."},
-                        "gamma": {"type": "number", "minimum": 0, "description": "Of the gamma rule."},
-                        "alpha": {"type": "number", "minimum": 1, "description": "Of alpha-beta; default: 2."},
-                        "beta": {"type": "number", "minimum": 0, "description": "Of alpha-beta; default: 1."},
-                        "low": {"type": "number", "description": "Lower bound of z-box."},
-                        "high": {"type": "number", "description": "Upper bound of z-box."},
-                        "ignore_bias": {"type": "boolean", "description": "Of z-plus and alpha-beta."},
-                    },
-                },
-            },
-            "start": {
-                "enum": ["logit", "one", "probability"],
-                "default": "logit",
-                "description": "What relevance begins with: the output, 1, or the softmax of the outputs.",
-            },
-            "contrast": {
-                "anyOf": [{"type": "integer", "minimum": 0}, {"const": "rest"}, {"type": "null"}],
-                "default": None,
-                "description": "Output that is subtracted from the explained one, or rest: the mean of all others.",
-            },
-            "reference": {
-                "type": ["number", "null"],
-                "default": None,
-                "description": "For a regression: relevance begins with output - reference.",
-            },
-            "layer_sums": {
-                "type": "boolean",
-                "default": False,
-                "description": "Whether the sidecar holds the sum of relevance of every layer, with its rule.",
-            },
-        },
-    }
+    config_schema: ClassVar[Mapping[str, Any]] = CONFIG_SCHEMA
 
     def __init__(
         self,
@@ -218,6 +96,8 @@ class LRP(Explainer):
     ) -> None:
         if low is not None and high is not None and low >= high:
             raise ValueError(f"low is {low}, which is not below high, {high}.")
+        if composite.startswith("innvestigate-") and (rules or ignore_bias):
+            raise ValueError(f"{composite} is as iNNvestigate computes it; rules and ignore_bias go with the others.")
         if ignore_bias and composite in ("epsilon", "epsilon-gamma", "epsilon-gamma-box"):
             raise ValueError(
                 f"ignore_bias does not go with the composite {composite}: without the bias its denominators "
@@ -228,7 +108,7 @@ class LRP(Explainer):
         if contrast is not None and reference is not None:
             raise ValueError("contrast is for classes and reference for a regression; give one of them.")
         for row in rules or ():
-            _check_row(row)
+            check_row(row)
         self.composite = composite
         self.epsilon = epsilon
         self.gamma = gamma

@@ -52,13 +52,14 @@ class Canonical:
     depends_on_data: bool = False
 
 
-def canonize(model: nn.Module, volumes: Tensor, passed: Sequence[str] = ()) -> Canonical:
+def canonize(model: nn.Module, volumes: Tensor, passed: Sequence[str] = (), merge_norms: bool = True) -> Canonical:
     """Return the canonical form of a network in evaluation mode.
 
     Args:
         model: A copy that belongs to the caller: its modules become part of the result and are changed.
         volumes: [N, C, D, H, W], an input for which it runs.
         passed: Patterns of names of modules without a rule that relevance is to pass unchanged.
+        merge_norms: Whether batch normalisation becomes part of the layer beside it where it can.
 
     Raises:
         InputError: It cannot be traced, or parts of it have no rule; the message names them.
@@ -73,7 +74,8 @@ def canonize(model: nn.Module, volumes: Tensor, passed: Sequence[str] = ()) -> C
     assignment = assign_parts(graph, seen, passed)
     parts = assignment.parts
     _separate_padding(graph, seen, parts)
-    merge_batch_norms(graph, seen, parts)
+    if merge_norms:
+        merge_batch_norms(graph, seen, parts)
     graph.graph.eliminate_dead_code()
     graph.graph.lint()
     graph.recompile()

@@ -35,7 +35,9 @@ class _Kept:
 _forms: weakref.WeakKeyDictionary[nn.Module, dict[Any, _Kept]] = weakref.WeakKeyDictionary()
 
 
-def canonical_form(model: nn.Module, volumes: Tensor, passed: Sequence[str] = ()) -> Canonical:
+def canonical_form(
+    model: nn.Module, volumes: Tensor, passed: Sequence[str] = (), merge_norms: bool = True
+) -> Canonical:
     """Return the canonical form of a network, for volumes of this size, in evaluation mode.
 
     The network is neither run in training mode nor changed. A second call for the same network, weights and size of
@@ -45,6 +47,8 @@ def canonical_form(model: nn.Module, volumes: Tensor, passed: Sequence[str] = ()
         model: Maps [N, C, D, H, W] to [N, outputs].
         volumes: Floating point [N, C, D, H, W], finite.
         passed: Patterns (as of ``fnmatch``) of names of modules without a rule that relevance is to pass unchanged.
+        merge_norms: Whether batch normalisation becomes part of the layer beside it where it can; else each is a module
+            of its own, ``Part.AFFINE``.
 
     Raises:
         InputError: The volumes, or what the network returns for them, cannot be explained; it cannot be copied or
@@ -54,7 +58,7 @@ def canonical_form(model: nn.Module, volumes: Tensor, passed: Sequence[str] = ()
     check_volumes(volumes)
     model = unwrapped(model)
     device = next(model.parameters(), volumes).device
-    key = (tuple(volumes.shape), volumes.dtype, device, tuple(passed))
+    key = (tuple(volumes.shape), volumes.dtype, device, tuple(passed), merge_norms)
     drawing = [device] if device.type == "cuda" else []  # PyTorch's layers draw weights when they are made
     with (
         torch.inference_mode(False), torch.no_grad(), full_precision(device), torch.random.fork_rng(devices=drawing),
@@ -62,10 +66,10 @@ def canonical_form(model: nn.Module, volumes: Tensor, passed: Sequence[str] = ()
         kept = _forms.get(model, {}).get(key)
         if kept is not None and _is_current(kept, model):
             return kept.canonical
-        return _make(model, volumes, passed, key)
+        return _make(model, volumes, passed, merge_norms, key)
 
 
-def _make(model: nn.Module, volumes: Tensor, passed: Sequence[str], key: Any) -> Canonical:
+def _make(model: nn.Module, volumes: Tensor, passed: Sequence[str], merge_norms: bool, key: Any) -> Canonical:
     settings = settings_of(model)
     tensors = _digests(model)
     copy = isolated_copy(model)
@@ -78,7 +82,7 @@ def _make(model: nn.Module, volumes: Tensor, passed: Sequence[str], key: Any) ->
     except Exception as error:  # whatever a network raises that wants other values (a crop to what is above zero)
         if is_out_of_memory(error):
             raise
-    canonical = canonize(copy, inputs, passed)
+    canonical = canonize(copy, inputs, passed, merge_norms)
     if len(trials) == 1:
         canonical = replace(canonical, depends_on_data=True)
     for given, outputs in trials[:1] if canonical.depends_on_data else trials:
