@@ -15,3 +15,8 @@ class TestHoldout(SplitterConformance):
 class TestStratifiedKFold(SplitterConformance):
     name = "stratified-kfold"
     params: ClassVar[Mapping[str, Any]] = {"folds": 4}
+
+
+class TestSklearnStratifiedKFold(SplitterConformance):
+    name = "sklearn-stratified-kfold"
+    params: ClassVar[Mapping[str, Any]] = {"folds": 4}

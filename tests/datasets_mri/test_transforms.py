@@ -31,6 +31,7 @@ LIA_SHAPE = (150, 190, 90)
 
 GEOMETRY: dict[str, dict[str, Any]] = {
     "to-canonical": {},
+    "to-orientation": {"orientation": "ILP"},
     "resample": {"target": [2, 3, 2.2]},
     "resize": {"target_shape": [80, 90, 70]},
     "crop-or-pad": {"target_shape": [120, 200, 100]},
@@ -411,3 +412,19 @@ class TestMachinery:
         moved = transform(subject)
         again = moved.get_composed_history()(subject)
         np.testing.assert_array_equal(values(moved), values(again))
+
+
+def test_orientation_of_a_network_trained_on_flipped_arrays() -> None:
+    """The order of axes of Singh & Dyrba 2023: coronal views z, x, y, all of them flipped, of RAS+ files."""
+    values = np.random.default_rng(0).random((5, 6, 7)).astype(np.float32)
+    affine = np.diag([1.5, 2, 3, 1])
+    affine[:3, 3] = (-4, 5, -6)
+    found = build("to-orientation", orientation="ILP")(tio.ScalarImage(tensor=values[None], affine=affine))
+    assert np.array_equal(found.numpy()[0], np.flip(np.transpose(values, (2, 0, 1))))
+    assert nib.aff2axcodes(found.affine) == ("I", "L", "P")
+
+
+@pytest.mark.parametrize("orientation", ["RLS", "RAA", "RASS", "ras"])
+def test_impossible_orientations(orientation: str) -> None:
+    with pytest.raises(ConfigError, match="orientation"):
+        build("to-orientation", orientation=orientation)

@@ -15,6 +15,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "pad": {"padding": 2},
     "random-elastic-deformation": {"num_control_points": 5},
     "resize": {"target_shape": [20, 30, 22]},
+    "to-orientation": {"orientation": "ILP"},
 }
 NAMES = [info.name for info in registry.infos("transform") if info.package == "xai-datasets-mri"]
 
@@ -24,5 +25,5 @@ for _name in NAMES:
 
 
 def test_all_are_covered() -> None:
-    assert len(NAMES) == 19
+    assert len(NAMES) == 20
     assert set(NEEDED) <= set(NAMES)

@@ -12,20 +12,25 @@ _BY_DISTRIBUTION = {
         "model": "monai-resnet monai-densenet monai-senet monai-efficientnet monai-vit monai-classifier "
         "monai-regressor",
     },
+    "xai-models-brainage": {
+        "model": "singh2023-alexnet singh2023-vgg singh2023-resnet singh2023-densenet dyrba2021 mrinet sfcn",
+    },
+    "xai-models-keras": {"model": "keras"},
     "xai-explainers-lrp": {"explainer": "lrp"},
     "xai-explainers-gradcam": {
-        "explainer": "gradcam gradcam-plus-plus layer-cam guided-gradcam guided-backpropagation deconvolution saliency "
-        "input-x-gradient smoothgrad integrated-gradients gradient-shap deeplift occlusion feature-ablation",
+        "explainer": "gradcam gradcam-plus-plus layer-cam guided-gradcam guided-backpropagation deconvolution gradient "
+        "saliency input-x-gradient smoothgrad integrated-gradients gradient-shap deeplift occlusion feature-ablation",
     },
     "xai-datasets-mri": {
         "dataset": "participants simulated-atrophy",
-        "splitter": "holdout stratified-kfold",
-        "transform": "to-canonical resample resize crop-or-pad crop pad mni-grid mni-brain z-normalization "
-        "rescale-intensity clamp blur random-affine random-bias-field random-blur random-elastic-deformation "
-        "random-flip random-gamma random-noise",
+        "splitter": "holdout stratified-kfold sklearn-stratified-kfold",
+        "transform": "to-canonical to-orientation resample resize crop-or-pad crop pad mni-grid mni-brain "
+        "z-normalization rescale-intensity clamp blur random-affine random-bias-field random-blur "
+        "random-elastic-deformation random-flip random-gamma random-noise",
     },
     "xai-trainers-lightning": {"trainer": "lightning"},
     "xai-evaluators-faithfulness": {"evaluator": "ground-truth"},
+    "xai-analyses-atlas": {"analysis": "group-maps"},
     "xai-reports-html": {"report": "html"},
 }
 

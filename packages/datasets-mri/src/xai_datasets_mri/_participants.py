@@ -15,6 +15,7 @@ from xai_core.errors import InputError
 from . import _bids
 from ._columns import class_targets, covariate, is_numeric_target, numeric_targets
 from ._images import Scan, bids_masks, bids_scans, column_masks, column_scans
+from ._recode import filtered, grouped, recoded
 from ._table import StudyTable, read_table, rows_text
 
 __all__ = ["read_participants"]
@@ -45,6 +46,9 @@ def read_participants(
     ground_truth_derivative: str | None = None,
     classes: Sequence[str] | None = None,
     missing_target: Literal["error", "drop"] = "error",
+    where: Mapping[str, Sequence[str]] | None = None,
+    recode: Mapping[str, str] | None = None,
+    groups: Mapping[str, Sequence[str]] | None = None,
 ) -> list[tio.Subject]:
     """Return one subject for each row of a study table. Images are not opened.
 
@@ -67,8 +71,9 @@ def read_participants(
     session = _optional_column(study, session, "session", "session_id")
     site = _optional_column(study, site, "site", "site")
 
-    study = _with_target(study, target, missing_target)
-    study, targets = _targets(study, target, classes)
+    study = _with_target(filtered(study, where or {}), target, missing_target)
+    study = recoded(study, target, recode or {})
+    study, targets = _targets(study, target, classes) if groups is None else grouped(study, target, groups)
     scans = _people(study, subject, session)
     if bids is None:
         assert image is not None
@@ -82,7 +87,7 @@ def read_participants(
         assert bids is not None
         scans = bids_masks(study, scans, bids / "derivatives" / ground_truth_derivative, datatype=datatype)
 
-    used = {target, subject, image, session, site, ground_truth}
+    used = {subject, image, session, site, ground_truth, *((target,) if groups is None else ())}
     values = _covariates(study, [name for name in study.columns if name not in used])
     sites = None if site is None else study.columns[site]
     return [

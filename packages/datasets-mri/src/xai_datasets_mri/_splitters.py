@@ -11,7 +11,9 @@ import pandas as pd
 from xai_core import Fold
 from xai_core.errors import InputError
 
-__all__ = ["holdout", "stratified_folds"]
+from ._held_out import labels_of
+
+__all__ = ["holdout", "sklearn_folds", "stratified_folds"]
 
 # Ids of the people of each stratum (a class, or a stretch of a numeric target), in sorted order.
 Strata = Mapping[str, list[str]]
@@ -142,4 +144,32 @@ def stratified_folds(table: pd.DataFrame, seed: int, *, folds: int, validation: 
         rest = _without(strata, tested)
         chosen = _take(rest, _shares(rest, validation), 1, draw) if validation > 0 else []
         result.append(_fold(strata, chosen, tested))
+    return result
+
+
+def sklearn_folds(
+    table: pd.DataFrame, seed: int, *, folds: int, shuffle_seed: int, column: str | None, validation: float
+) -> list[Fold]:
+    """Return scikit-learn's folds; see :class:`xai_datasets_mri.splitters.SklearnStratifiedKFold`.
+
+    Raises:
+        InputError: A class has fewer people than folds, or a label is missing.
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    labels = labels_of(table, column)
+    people = np.array(list(labels), dtype=object)
+    strata = {label: sorted(p for p in labels if labels[p] == label) for label in dict.fromkeys(labels.values())}
+    way = "Use fewer folds, join classes, or leave the class out."
+    _require(strata, folds, f"{folds} folds", way)
+    dealer = StratifiedKFold(n_splits=folds, shuffle=True, random_state=np.random.RandomState(shuffle_seed))
+    result = []
+    for number, (_, tested) in enumerate(dealer.split(people, list(labels.values()))):
+        test = [str(person) for person in people[tested]]
+        rest = _without(strata, test)
+        draw = np.random.default_rng([seed, number])
+        if validation > 0:
+            _require(rest, 2, f"a validation part in each of {folds} folds", f"{way[:-1]}, or set validation: 0.")
+        chosen = _take(rest, _shares(rest, validation), 1, draw) if validation > 0 else []
+        result.append(_fold(strata, chosen, test))
     return result

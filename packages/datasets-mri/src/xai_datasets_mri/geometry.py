@@ -10,14 +10,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xai_core import Transform
+from xai_core import ConfigError, Transform
 
 from ._schema import INTERPOLATION, count3, parameters, spacing3
 
 if TYPE_CHECKING:
     import torchio as tio
 
-__all__ = ["Crop", "CropOrPad", "MniGrid", "Pad", "Resample", "Resize", "ToCanonical"]
+__all__ = ["Crop", "CropOrPad", "MniGrid", "Pad", "Resample", "Resize", "ToCanonical", "ToOrientation"]
+
+_AXES = {"R": "sagittal", "L": "sagittal", "A": "coronal", "P": "coronal", "S": "axial", "I": "axial"}
 
 
 _ANTIALIAS: Mapping[str, Any] = {
@@ -36,6 +38,38 @@ class ToCanonical(Transform):
         from ._torchio import transform
 
         return transform("to-canonical", "ToCanonical")
+
+
+class ToOrientation(Transform):
+    """Reorders the voxels so that the axes run as asked for; no value changes.
+
+    Needed by networks that were trained on arrays in another order: one whose arrays were made from RAS+ files by
+    ``np.flip(np.transpose(img, (2, 0, 1)))`` wants ``ILP``.
+    """
+
+    config_schema = parameters(
+        {
+            "orientation": {
+                "type": "string",
+                "pattern": "^[RLAPIS]{3}$",
+                "description": "Where the first, second and third axis run to: three of R or L, A or P, S or I.",
+            }
+        }
+    )
+
+    def __init__(self, *, orientation: str) -> None:
+        if len({_AXES[letter] for letter in orientation}) < 3:
+            raise ConfigError(
+                f"to-orientation: {orientation!r} names one axis twice; give one of R and L, one of A and P, and one "
+                "of S and I."
+            )
+        self.orientation = orientation
+
+    def build(self) -> tio.Transform:
+        """Return TorchIO's ``ToOrientation``."""
+        from ._torchio import transform
+
+        return transform("to-orientation", "ToOrientation", orientation=self.orientation)
 
 
 class Resample(Transform):

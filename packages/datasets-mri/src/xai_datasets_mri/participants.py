@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Participants"]
 
+_VALUES = {"type": "array", "items": {"type": ["string", "integer"]}, "minItems": 1, "uniqueItems": True}
+
 
 class Participants(Dataset):
     """A study table (TSV, CSV, XLSX) with an image column or a BIDS folder.
@@ -22,7 +25,8 @@ class Participants(Dataset):
     The table has one row for each scan. A target of texts makes a classification, one of numbers a regression, unless
     ``classes`` is given. Other columns become covariates under their names: int, float or text, None where a cell is
     empty, n/a, NA or NaN. A column whose name has another meaning in a subject gets an underscore behind it. Ids are
-    texts ("01" stays "01"); "sub-01" and "01" are the same person.
+    texts ("01" stays "01"); "sub-01" and "01" are the same person. Rows are chosen by ``where``, then the target's
+    values are renamed by ``recode``, then ``groups`` or ``classes`` make the classes; rows in none are left out.
 
     A BIDS folder is read by its file names: ``sub-<id>[/ses-<label>]/<datatype>/..._<suffix>.nii[.gz]``.
     """
@@ -110,6 +114,29 @@ class Participants(Dataset):
                 "default": "error",
                 "description": "What to do with rows without a target: stop, or leave them out.",
             },
+            "where": {
+                "type": ["object", "null"],
+                "additionalProperties": _VALUES,
+                "default": None,
+                "description": "Rows to use, by columns and their values, such as {cohort: [ADNI2, AIBL], visit: "
+                "[M00]}; others are left out.",
+            },
+            "recode": {
+                "type": ["object", "null"],
+                "additionalProperties": {"type": "string", "minLength": 1},
+                "default": None,
+                "description": "New names for values of the target, such as {EMCI: MCI, LMCI: MCI} or {'1': CN}, "
+                "before anything else looks at it.",
+            },
+            "groups": {
+                "type": ["object", "null"],
+                "additionalProperties": _VALUES,
+                "minProperties": 2,
+                "default": None,
+                "description": "Classes made of values of the target, in this order (the last is the positive one), "
+                "such as {controls: [CN], patients: [MCI, AD]}; the target's own column becomes a covariate. In "
+                "place of classes.",
+            },
         }
     )
 
@@ -130,11 +157,16 @@ class Participants(Dataset):
         ground_truth_derivative: str | None = None,
         classes: Sequence[str | int] | None = None,
         missing_target: Literal["error", "drop"] = "error",
+        where: Mapping[str, Sequence[str | int]] | None = None,
+        recode: Mapping[str, str] | None = None,
+        groups: Mapping[str, Sequence[str | int]] | None = None,
     ) -> None:
         names = None if classes is None else tuple(str(name) for name in classes)
         problems = _problems(table, image, bids, ground_truth, ground_truth_derivative)
         if names is not None and len(set(names)) < len(names):
             problems.append(f"participants: 'classes' names a class twice: {', '.join(names)}.")
+        groups_as_texts = _as_texts(groups)
+        problems += _group_problems(groups_as_texts, names)
         if problems:
             raise ConfigError(problems)
         self.table = None if table is None else Path(table)
@@ -151,11 +183,14 @@ class Participants(Dataset):
         self.ground_truth_derivative = ground_truth_derivative
         self.classes = names
         self.missing_target = missing_target
+        self.where = _as_texts(where)
+        self.recode = recode
+        self.groups = groups_as_texts
 
     @property
     def class_order(self) -> Sequence[str] | None:
-        """The classes as they were given."""
-        return self.classes
+        """The classes, or the groups, as they were given."""
+        return self.classes if self.groups is None else tuple(self.groups)
 
     def subjects(self) -> Sequence[tio.Subject]:
         """Return one subject for each row that is used, in the order of the table.
@@ -180,6 +215,9 @@ class Participants(Dataset):
             ground_truth_derivative=self.ground_truth_derivative,
             classes=self.classes,
             missing_target=self.missing_target,
+            where=self.where,
+            recode=self.recode,
+            groups=self.groups,
         )
 
     def inputs(self) -> Sequence[Path]:
@@ -207,4 +245,22 @@ def _problems(
         )
     if derivative is not None and ground_truth is not None:
         problems.append("participants: give 'ground_truth' or 'ground_truth_derivative', not both.")
+    return problems
+
+
+def _as_texts(mapping: Mapping[str, Sequence[str | int]] | None) -> dict[str, tuple[str, ...]] | None:
+    return None if mapping is None else {key: tuple(str(value) for value in v) for key, v in mapping.items()}
+
+
+def _group_problems(groups: Mapping[str, Sequence[str]] | None, classes: Sequence[str] | None) -> list[str]:
+    if groups is None:
+        return []
+    members = [value for values in groups.values() for value in values]
+    problems = [
+        f"participants: 'groups' has {value!r} in more than one group."
+        for value, count in Counter(members).items()
+        if count > 1
+    ]
+    if classes is not None:
+        problems.append("participants: give 'groups' or 'classes', not both; the groups are the classes.")
     return problems

@@ -11,16 +11,16 @@ from .augmentation import (
     RandomGamma,
     RandomNoise,
 )
-from .geometry import Crop, CropOrPad, MniGrid, Pad, Resample, Resize, ToCanonical
+from .geometry import Crop, CropOrPad, MniGrid, Pad, Resample, Resize, ToCanonical, ToOrientation
 from .intensity import Blur, Clamp, MniBrain, RescaleIntensity, ZNormalization
 from .participants import Participants
-from .splitters import Holdout, StratifiedKFold
+from .splitters import Holdout, SklearnStratifiedKFold, StratifiedKFold
 
 __all__ = [
     "Participants",
-    "Crop", "CropOrPad", "MniGrid", "Pad", "Resample", "Resize", "ToCanonical",
+    "Crop", "CropOrPad", "MniGrid", "Pad", "Resample", "Resize", "ToCanonical", "ToOrientation",
     "Blur", "Clamp", "MniBrain", "RescaleIntensity", "ZNormalization",
     "RandomAffine", "RandomBiasField", "RandomBlur", "RandomElasticDeformation", "RandomFlip", "RandomGamma",
     "RandomNoise",
-    "Holdout", "StratifiedKFold",
+    "Holdout", "SklearnStratifiedKFold", "StratifiedKFold",
 ]  # fmt: skip

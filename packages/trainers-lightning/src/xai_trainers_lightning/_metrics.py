@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,6 +12,7 @@ from sklearn import metrics as skl
 from xai_core import InputError
 
 from ._bootstrap import WeightedScores, auc, classification, person_weights, regression
+from ._pairwise import finer_pairs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,10 +24,16 @@ if TYPE_CHECKING:
 __all__ = ["scores"]
 
 Score = dict[str, float | None]
+_PAIRWISE = ("balanced_accuracy", "accuracy", "auc", "sensitivity", "specificity", "f1", "mcc")
 
 
 def scores(
-    predictions: pd.DataFrame, task: Task, classes: Sequence[str] | None, seed: int, bootstrap: int
+    predictions: pd.DataFrame,
+    task: Task,
+    classes: Sequence[str] | None,
+    seed: int,
+    bootstrap: int,
+    pairwise: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the scores of ``LightningTrainer.metrics``.
 
@@ -36,14 +43,22 @@ def scores(
         classes: Class names in the order of the logits.
         seed: Seed of the resampling.
         bootstrap: Number of resamples; 0 for none.
+        pairwise: ``column`` and ``against`` of the comparisons of finer groups, or None.
     """
     people = predictions["subject_id"].astype(str).to_numpy()
     weights = person_weights(people, bootstrap, seed)
     result: dict[str, Any] = {"n": len(predictions), "people": len(np.unique(people))}
+    pairs = {} if pairwise is None else finer_pairs(predictions, classes, **pairwise)
     if task == "regression":
         return result | _regression_scores(predictions, weights)
     assert classes is not None
-    return result | _classification_scores(predictions, [str(name) for name in classes], weights)
+    names = [str(name) for name in classes]
+    result |= _classification_scores(predictions, names, weights)
+    for pair, rows in pairs.items():
+        found = _classification_scores(predictions[rows], names, weights[:, rows])
+        result[f"n_{pair}"] = int(rows.sum())
+        result |= {f"{name}_{pair}": found[name] for name in _PAIRWISE}
+    return result
 
 
 def _regression_scores(predictions: pd.DataFrame, weights: Array) -> dict[str, Any]:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["fit"]
 
-_CLASSIFICATION_MONITORS = {"val_loss", "val_balanced_accuracy", "val_auc"}
-_REGRESSION_MONITORS = {"val_loss", "val_mae", "val_r"}
+_CLASSIFICATION_MONITORS = {"val_loss", "val_balanced_accuracy", "val_auc", "train_loss"}
+_REGRESSION_MONITORS = {"val_loss", "val_mae", "val_r", "train_loss"}
 
 
 def fit(
@@ -71,13 +71,16 @@ def _check_monitor(params: LightningTrainer, validation: TensorData | None, cont
             f"training.params.monitor: {params.monitor} is not defined for a {context.task}. "
             f"Use one of {', '.join(sorted(known))}."
         )
+    if params.monitor == "train_loss":
+        return
     if validation is None:
         asked = [f"early_stopping: {params.early_stopping}"] if params.early_stopping is not None else []
         asked += [f"monitor: {params.monitor}"] if params.monitor != "val_loss" else []
         if asked:
             raise InputError(
                 f"training.params.{asked[0]} needs validation people, but fold {context.fold} has none. Give "
-                f"the split a validation part, or leave {asked[0].split(':')[0]} at its default."
+                f"the split a validation part, leave {asked[0].split(':')[0]} at its default, or use "
+                "monitor: train_loss."
             )
     elif params.monitor == "val_auc" and context.classes is not None:
         missing = _absent(targets_of(validation, context.seed), context.classes)

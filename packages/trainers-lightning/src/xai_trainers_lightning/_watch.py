@@ -27,9 +27,9 @@ class Watch(pl.Callback):
 
     Attributes:
         history: One row for each epoch; ``learning_rate`` is the one that it began with.
-        best_epoch: Index of the best epoch so far, or of the last one where there is no validation part.
-        best_weights: Copy of the network's state at ``best_epoch`` on the CPU; None without a validation
-            part.
+        best_epoch: Index of the best epoch so far, or of the last one where there is nothing to choose by.
+        best_weights: Copy of the network's state at ``best_epoch`` on the CPU; None where there is nothing to choose
+            by (no validation part).
         interrupted: Whether the user interrupted training, which Lightning turns into ``SystemExit``.
     """
 
@@ -40,6 +40,8 @@ class Watch(pl.Callback):
         self.best_weights: dict[str, Tensor] | None = None
         self.interrupted = False
         self._best_score = (-math.inf, -math.inf)
+        # With min_delta, what is to be beaten stays where the last gain above it left it: small gains add up (Keras).
+        self._waits_since, self._to_beat = 0, -math.inf
         self._started = 0.0
         self._learning_rate = 0.0
 
@@ -62,18 +64,23 @@ class Watch(pl.Callback):
         self.interrupted = isinstance(exception, KeyboardInterrupt)
 
     def _keep_best(self, module: Supervised, epoch: int, scalars: dict[str, float]) -> None:
-        if "val_loss" not in scalars:
+        if self.params.monitor not in scalars:  # no validation part
             self.best_epoch = epoch
             return
         value = scalars[self.params.monitor]
-        value = -math.inf if math.isnan(value) else value
-        score = (value if self.params.monitor in _HIGHER_IS_BETTER else -value, -scalars["val_loss"])
+        good = value if self.params.monitor in _HIGHER_IS_BETTER else -value
+        good = -math.inf if math.isnan(value) else good
+        score = (good, -scalars.get("val_loss", 0.0))
         if self.best_weights is None or score > self._best_score:
             self.best_epoch, self._best_score = epoch, score
             self.best_weights = {k: v.detach().cpu().clone() for k, v in module.model.state_dict().items()}
+        if self.params.min_delta == 0:
+            self._waits_since = self.best_epoch
+        elif good > self._to_beat + self.params.min_delta:
+            self._waits_since, self._to_beat = epoch, good
 
     def _is_patience_over(self, epoch: int) -> bool:
-        return self.params.early_stopping is not None and epoch - self.best_epoch >= self.params.early_stopping
+        return self.params.early_stopping is not None and epoch - self._waits_since >= self.params.early_stopping
 
     def _report(self, epoch: int, scalars: dict[str, Any]) -> None:
         for name, value in scalars.items():

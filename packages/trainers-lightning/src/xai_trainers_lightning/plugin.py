@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from xai_core import RunContext, Trainer, TrainingResult
+from xai_core import ConfigError, RunContext, Trainer, TrainingResult
 from xai_core.types import Task
 
 if TYPE_CHECKING:
@@ -66,14 +66,22 @@ _PROPERTIES: Mapping[str, Any] = {
         "target's units. none: train in these units, as for fine-tuning a network that gives them already.",
     },
     "monitor": {
-        "enum": ["val_loss", "val_balanced_accuracy", "val_auc", "val_mae", "val_r"],
+        "enum": ["val_loss", "val_balanced_accuracy", "val_auc", "val_mae", "val_r", "train_loss"],
         "default": "val_loss",
-        "description": "What the best epoch is chosen by; a tie goes to the lower val_loss, then to the earlier epoch.",
+        "description": "What the best epoch is chosen by; a tie goes to the lower val_loss, then to the earlier epoch. "
+        "train_loss needs no validation part and does not notice overfitting; some earlier studies used it.",
     },
     "early_stopping": {
         "anyOf": [{"type": "integer", "minimum": 1}, {"type": "null"}],
         "default": None,
         "description": "Stop after this many epochs without a better monitor; null: train for all epochs.",
+    },
+    "min_delta": {
+        "type": "number",
+        "minimum": 0,
+        "default": 0,
+        "description": "Early stopping: only a monitor that is better by more than this counts as better. The best "
+        "weights are kept whatever the difference.",
     },
     "accumulate": {
         "type": "integer",
@@ -102,6 +110,18 @@ _PROPERTIES: Mapping[str, Any] = {
         "default": 1000,
         "description": "Resamples of the people behind each 95 % interval of the test scores; 0: none.",
     },
+    "pairwise": {
+        "type": ["object", "null"],
+        "additionalProperties": False,
+        "properties": {
+            "column": {"type": "string", "minLength": 1, "description": "Covariate with the finer groups."},
+            "against": {"type": ["string", "integer"], "description": "The group that the others are compared with."},
+        },
+        "required": ["column", "against"],
+        "default": None,
+        "description": "Test scores of two classes also for each finer group against one, such as {column: diagnosis, "
+        "against: CN}: those of AD against CN, of MCI against CN.",
+    },
 }
 
 
@@ -113,6 +133,7 @@ class LightningTrainer(Trainer):
         "additionalProperties": False,
         "properties": _PROPERTIES,
     }
+    scoring_params: ClassVar[frozenset[str]] = frozenset({"bootstrap", "pairwise"})
 
     def __init__(
         self,
@@ -128,12 +149,19 @@ class LightningTrainer(Trainer):
         target_scaling: Literal["standardise", "none"] = "standardise",
         monitor: str = "val_loss",
         early_stopping: int | None = None,
+        min_delta: float = 0,
         accumulate: int = 1,
         gradient_clip: float | None = None,
         workers: int = 0,
         precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true",
         bootstrap: int = 1000,
+        pairwise: Mapping[str, Any] | None = None,
     ) -> None:
+        if min_delta > 0 and early_stopping is None:
+            raise ConfigError(
+                f"lightning: min_delta ({min_delta:g}) belongs to early stopping, which is off. Give early_stopping (a "
+                "number of epochs), or leave min_delta out."
+            )
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -145,11 +173,13 @@ class LightningTrainer(Trainer):
         self.target_scaling = target_scaling
         self.monitor = monitor
         self.early_stopping = early_stopping
+        self.min_delta = min_delta
         self.accumulate = accumulate
         self.gradient_clip = gradient_clip
         self.workers = workers
         self.precision = precision
         self.bootstrap = bootstrap
+        self.pairwise = pairwise
 
     def train(
         self,
@@ -166,7 +196,7 @@ class LightningTrainer(Trainer):
                 0-d). Its targets are taken from an attribute ``targets`` where there is one (a sequence of
                 numbers), otherwise every scan is read once for them.
             validation: The same for the validation part. None or empty: the model keeps the last epoch's
-                weights.
+                weights, unless ``monitor`` is ``train_loss``.
             context: ``curves.png`` and ``tensorboard/`` are written to its folder.
 
         Raises:
@@ -189,13 +219,17 @@ class LightningTrainer(Trainer):
         columns: predicted class, in the order of ``classes``). Regression: ``mae``, ``rmse`` (target's units), ``r``
         (Pearson), ``r2`` (coefficient of determination). Both: ``n`` scans of ``people``.
 
+        With ``pairwise`` two classes are scored once more for each group of the column against one: among the scans of
+        these two groups only, with names such as ``auc_AD_vs_CN``, and their number ``n_AD_vs_CN``. Scans without a
+        group are in none of them.
+
         A score is ``{"value": v, "low": l, "high": h}``; each is None where it is not defined (an AUC of test
         people of one class, say). People are resampled, not scans, so that the scans of one person stay
         together (Efron & Tibshirani 1993, An Introduction to the Bootstrap).
 
         Raises:
-            InputError: A target or prediction is not among ``classes``.
+            InputError: A target or prediction is not among ``classes``, or ``pairwise`` does not fit the study.
         """
         from ._metrics import scores
 
-        return scores(predictions, task, classes, seed, self.bootstrap)
+        return scores(predictions, task, classes, seed, self.bootstrap, self.pairwise)

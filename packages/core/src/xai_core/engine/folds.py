@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import torch
 import torchio as tio
@@ -27,10 +27,7 @@ from .seeding import seeded, unit_seed
 from .spatial import check_geometry
 from .study import Study
 from .units import Units, content_key
-from .versions import slot_identity
-
-if TYPE_CHECKING:
-    from ..interfaces import Trainer
+from .versions import slot_identity, without_scoring
 
 __all__ = ["FoldModel", "pick_device", "predict", "train_fold", "training_key"]
 
@@ -59,9 +56,6 @@ def pick_device(name: str) -> torch.device:
 def training_key(study: Study, fold: Fold) -> str:
     """Return the key of a fold's training: everything that decides its weights."""
     config = study.config
-    trainer = config["training"]
-    scoring = cast("type[Trainer]", registry.get("trainer", trainer["name"])).scoring_params  # they decide no weights
-    trainer = {**trainer, "params": {k: v for k, v in trainer["params"].items() if k not in scoring}}
     scans = [
         [part, study.names[i], study.hashes[study.names[i]], study.subjects[i]["target"]]
         for part, people in (("train", fold.train), ("val", fold.val))
@@ -74,7 +68,7 @@ def training_key(study: Study, fold: Fold) -> str:
         classes=study.classes,
         transforms=[slot_identity("transform", slot) for slot in config["data"]["transforms"]],
         model=slot_identity("model", config["model"]),
-        training=slot_identity("trainer", trainer),
+        training=slot_identity("trainer", without_scoring(config["training"])),
         torch=torch.__version__,
     )
 

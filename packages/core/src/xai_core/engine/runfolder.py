@@ -11,6 +11,7 @@ from typing import Any
 from ..config.strictyaml import dump, load_file
 from ..errors import InputError
 from .units import Units, write_text
+from .versions import without_scoring
 
 __all__ = ["RESOLVED", "differences", "prepare_folder", "run_lock"]
 
@@ -59,7 +60,9 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     for key in dict.fromkeys([*old, *new]):
         if key in _FREE:
             continue
-        if key in _GROWING:
+        if key == "training" and key in old and old[key]["name"] == new[key]["name"]:
+            found += _leaves(key, without_scoring(old[key]), without_scoring(new[key]))
+        elif key in _GROWING:
             found += _changed_entries(key, old.get(key) or [], new.get(key) or [])
         else:
             found += _leaves(key, old.get(key), new.get(key))

@@ -153,7 +153,7 @@ def scores_of(study: Study, parts: Sequence[pd.DataFrame]) -> list[dict[str, Any
 
 
 def save_metrics(folder: Path, metrics: Mapping[str, Any], together: str) -> None:
-    """Write ``metrics.json`` and ``metrics.tsv``: scores of all people, called ``together``, then those of the folds."""
+    """Write ``metrics.json`` and ``metrics.tsv``: scores of all (called ``together``), then of each fold."""
     import pandas as pd
 
     everybody, folds = metrics.values()

@@ -6,12 +6,15 @@ import platform
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, requires, version
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from .. import registry
 from ..config.structure import slots_of
 
-__all__ = ["component_versions", "slot_identity", "software_versions"]
+if TYPE_CHECKING:
+    from ..interfaces import Trainer
+
+__all__ = ["component_versions", "slot_identity", "software_versions", "without_scoring"]
 
 _SOFTWARE = (
     "xai-core",
@@ -56,6 +59,12 @@ def slot_identity(kind: str, slot: Mapping[str, Any]) -> dict[str, Any]:
         "params": slot["params"],
         "libraries": _libraries(info.package),
     }
+
+
+def without_scoring(slot: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a trainer's ``{name, params}`` without the parameters that decide scores, but no weights."""
+    scoring = cast("type[Trainer]", registry.get("trainer", slot["name"])).scoring_params
+    return {**slot, "params": {key: value for key, value in slot["params"].items() if key not in scoring}}
 
 
 @cache

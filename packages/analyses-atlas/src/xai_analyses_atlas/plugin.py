@@ -1,0 +1,144 @@
+"""The analyses of this package. Light: everything heavy loads when ``analyse`` is called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from xai_core import Analysis, ConfigError
+
+if TYPE_CHECKING:
+    from xai_core.engine.results import RunResults
+
+__all__ = ["GroupMaps"]
+
+
+class GroupMaps(Analysis):
+    """Mean relevance map of each group of test people, as NIfTI, table and picture.
+
+    For each explainer and group the mean over the group's maps, each voxel by itself, of the values as they are: a
+    person whose output is larger weighs more, and a person with two scans counts twice. By default an explainer
+    explains the predicted class, so that the mean over a true class mixes maps for that class with maps for another
+    where the network was wrong; the column ``explained`` counts them, and ``only: correct`` leaves the latter out.
+
+    Colours of the pictures end at a quantile of the absolute mean relevance over all voxels, as in the viewer of Dyrba
+    et al., Improving 3D convolutional neural network comprehensibility via interactive visualization of relevance
+    maps: evaluation in Alzheimer's disease, Alzheimer's Research & Therapy 2021.
+
+    Args:
+        explainers: Ids of explainers of the run; None: all.
+        by: Column of the predictions or the subjects that says who belongs together; None: everybody.
+        only: ``"all"`` test scans or the ``"correct"``-ly classified ones.
+        space: Whether the scans are registered to ``"mni"`` space or share a space of their own, ``"scan"``.
+        template: What the maps are drawn over: nilearn's T1 template of ``"mni"``, or the ``"mean-image"`` of the
+            scans that were explained.
+        resample: Bring maps of different grids to a common one in MNI space; otherwise they are an error.
+        spacing: Distance of that grid's voxels in mm.
+        quantile: Of the absolute mean relevance over all voxels, in (0, 1], where the colours end.
+        convention: Side of the picture on which the patient's left lies: left (``"neurological"``) or right.
+    """
+
+    config_schema: ClassVar[Mapping[str, Any]] = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "explainers": {
+                "anyOf": [
+                    {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True},
+                    {"type": "null"},
+                ],
+                "default": None,
+                "description": "Ids of explainers of the run; null: all.",
+            },
+            "by": {
+                "anyOf": [{"type": "string", "minLength": 1}, {"type": "null"}],
+                "default": "target",
+                "description": "Column of the predictions or the subjects that says who belongs together, such as "
+                "target, prediction, sex or site; null: everybody is one group.",
+            },
+            "only": {
+                "enum": ["all", "correct"],
+                "default": "all",
+                "description": "Whose maps count: of all test scans, or of the correctly classified ones.",
+            },
+            "space": {
+                "enum": ["mni", "scan"],
+                "default": "mni",
+                "description": "Whether the scans are registered to MNI space, or share a space of their own.",
+            },
+            "template": {
+                "enum": ["mni", "mean-image"],
+                "default": "mni",
+                "description": "What the maps are drawn over: the ICBM152 T1 template, or the mean of the scans.",
+            },
+            "resample": {
+                "type": "boolean",
+                "default": False,
+                "description": "Bring maps of different grids to a common grid in MNI space, linearly. Right only "
+                "where every scan is registered to MNI space.",
+            },
+            "spacing": {
+                "type": "number",
+                "minimum": 0.5,
+                "maximum": 10,
+                "default": 2,
+                "description": "Distance in mm of the voxels of the common grid (resample: true).",
+            },
+            "quantile": {
+                "type": "number",
+                "exclusiveMinimum": 0,
+                "maximum": 1,
+                "default": 0.9999,
+                "description": "Quantile of the absolute mean relevance over all voxels at which the colours end.",
+            },
+            "convention": {
+                "enum": ["neurological", "radiological"],
+                "default": "neurological",
+                "description": "Side of the picture on which the patient's left lies: left or right.",
+            },
+        },
+    }
+
+    def __init__(
+        self,
+        *,
+        explainers: Sequence[str] | None = None,
+        by: str | None = "target",
+        only: Literal["all", "correct"] = "all",
+        space: Literal["mni", "scan"] = "mni",
+        template: Literal["mni", "mean-image"] = "mni",
+        resample: bool = False,
+        spacing: float = 2,
+        quantile: float = 0.9999,
+        convention: Literal["neurological", "radiological"] = "neurological",
+    ) -> None:
+        if space == "scan" and (template == "mni" or resample):
+            wrong = "template: mni" if template == "mni" else "resample: true"
+            raise ConfigError(
+                f"group-maps: {wrong} needs scans in MNI space, but space is scan. Set template: mean-image and "
+                "resample: false, or space: mni where the scans are registered to it."
+            )
+        self.explainers = explainers
+        self.by = by
+        self.only = only
+        self.space = space
+        self.template = template
+        self.resample = resample
+        self.spacing = spacing
+        self.quantile = quantile
+        self.convention = convention
+
+    def analyse(self, run: RunResults, output: Path) -> None:
+        """Write ``group-maps.tsv``, and for each explainer and group a NIfTI file, its JSON sidecar and a PNG file.
+
+        Maps are float32 [D, H, W] on the grid of the first map (or the common one), channels added up; sums are kept in
+        float64, one at a time, so that memory does not grow with the number of people.
+
+        Raises:
+            InputError: The column or an explainer does not exist, every group is empty, a map is missing, is not
+                finite or lies on another grid, or does not meet the MNI brain.
+        """
+        from ._group_maps import write_group_maps
+
+        write_group_maps(run, output, self)
