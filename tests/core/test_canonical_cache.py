@@ -210,6 +210,23 @@ def test_values_that_do_not_begin_at_a_word_count_alike() -> None:
     assert digest(shifted) == digest(a)
 
 
+def test_a_generated_network_gets_the_same_form_until_its_code_changes() -> None:
+    model = torch.fx.symbolic_trace(Plain().eval())
+    form = canonical_form(model, X)
+    assert canonical_form(model, X) is form
+    last = next(node for node in model.graph.nodes if node.op == "output")
+    with model.graph.inserting_before(last):
+        last.args = (model.graph.call_function(torch.neg, last.args),)
+    model.recompile()
+    after = canonical_form(model, X)
+    assert after is not form
+    assert right(after, model, X)
+    assert canonical_form(model, X) is after
+    forward = type(model).forward
+    type(model).forward = lambda self, x: -forward(self, x)  # type: ignore[assignment]
+    assert right(canonical_form(model, X), model, X)
+
+
 def test_an_unchanged_network_gets_the_same_form() -> None:
     model = Plain().eval()
     form = canonical_form(model, X)

@@ -120,16 +120,15 @@ class PositiveInputs(Rule):
 
     def divide(self, layer: LinearMap, x: Tensor, output: Tensor | None, relevance: Tensor, entry: Entry) -> Tensor:
         """See ``Rule``."""
-        weight, bias = cast(Tensor, layer.weight), layer.bias
-        above = x.clamp(min=0)
-        parts = []
-        for low, high in ((0, None), (None, 0)):
-            part = weight.clamp(min=low, max=high)
-            z = above * part
-            if bias is not None:
-                z.add_(bias.clamp(min=low, max=high))
-            parts.append(_divided(relevance, z).mul_(part))
-        return parts[0].mul_(2).sub_(parts[1]).mul_(above)
+        weight = cast(Tensor, layer.weight)
+        # A channel's k is of one sign, so one of the two terms is zero.
+        up = weight > 0
+        bias = torch.zeros_like(weight) if layer.bias is None else layer.bias
+        bias = torch.where(up, bias.clamp(min=0), bias.clamp(max=0))
+        share = x.clamp(min=0).mul_(weight)
+        z = share + bias
+        # Both parts of z are of its sign: where it is zero so is the contribution.
+        return share.div_(z).nan_to_num_(0).mul_(relevance).mul_(torch.where(up, 2, -1))
 
 
 class _Norm(LinearMap):

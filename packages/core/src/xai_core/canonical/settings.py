@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 __all__ = ["settings_of"]
 
@@ -71,6 +71,8 @@ def settings_of(model: nn.Module) -> list[Any] | None:
 
 def _of_module(module: nn.Module, names: dict[int, str]) -> list[Any]:
     own = []
+    if isinstance(module, fx.GraphModule):  # a class of its own, whose forward is generated
+        own.append(("forward", _function(type(module).forward, names)))
     for attribute, value in vars(module).items():
         if attribute in _APART:
             continue
@@ -125,6 +127,7 @@ _KINDS: tuple[tuple[Any, _Freeze], ...] = (
     (dict, _dict),
     (np.ndarray, lambda value, _: (value.shape, value.dtype.str, value.tobytes())),
     (nn.Module, _module),
+    (fx.Graph, lambda *_: None),  # what acts is the code that was made of it
     (types.FunctionType, _function),
     (types.MethodType, lambda value, names: [_frozen(value.__func__, names), _frozen(value.__self__, names)]),
     (functools.partial, lambda value, names: _frozen((value.func, value.args, value.keywords), names)),
