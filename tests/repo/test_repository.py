@@ -102,11 +102,26 @@ def test_the_pipelines_of_the_readme_and_the_quickstart_are_valid(tmp_path: Path
     assert resolve(ROOT / "examples" / "quickstart" / "pipeline.yaml").value["name"] == "quickstart"
 
 
-def test_the_commands_of_the_readme_exist() -> None:
-    from xai_core.cli import COMMANDS
+def test_the_pipelines_of_the_keras_page_and_its_example_are_valid(tmp_path: Path) -> None:
+    page = ROOT / "docs" / "from-keras.md"
+    (tmp_path / "study.yaml").write_text(blocks(page, "yaml")[0], encoding="utf-8")
+    assert resolve(tmp_path / "study.yaml").value["training"]["name"] == "as-stored"
+    assert resolve(ROOT / "examples" / "dementia" / "pipeline.yaml").value["name"] == "dementia"
+    text = page.read_text(encoding="utf-8")
+    for composite in re.findall(r"`((?:innvestigate-)?sequential-preset-[ab]|innvestigate-[a-z0-9-]+[a-z0-9])`", text):
+        assert registry.create("explainer", "lrp", composite=composite).composite == composite
 
-    used = {match for block in blocks(ROOT / "README.md", "bash") for match in re.findall(r"xai (\w+)", block)}
-    assert used <= set(COMMANDS)
+
+def test_the_commands_of_the_documents_exist() -> None:
+    from xai_core.cli import COMMANDS
+    from xai_core.cli._installed import installed
+
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    used = {
+        match for page in pages for block in blocks(page, "bash") for match in re.findall(r"^xai ([\w-]+)", block, re.M)
+    }
+    assert {"run", "import-keras"} <= used
+    assert used <= {*COMMANDS, *installed()}
 
 
 def test_the_plugin_of_the_readme_conforms() -> None:

@@ -138,6 +138,7 @@ class TestColours:
         scale = scale_of(values, 95)
         assert scale.threshold == pytest.approx(np.percentile(np.arange(1, 101), 95))
         assert not scale.signed
+        assert scale_of(values, 95, limit=99.99).limit == pytest.approx(np.percentile(np.arange(1, 101), 99.99))
         assert scale_of(-values, 95).signed
         assert scale_of(-values, 95).limit == scale.limit
 

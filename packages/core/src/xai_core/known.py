@@ -28,7 +28,7 @@ _BY_DISTRIBUTION = {
         "z-normalization rescale-intensity clamp blur random-affine random-bias-field random-blur "
         "random-elastic-deformation random-flip random-gamma random-noise",
     },
-    "xai-trainers-lightning": {"trainer": "lightning"},
+    "xai-trainers-lightning": {"trainer": "lightning as-stored"},
     "xai-evaluators-faithfulness": {"evaluator": "ground-truth"},
     "xai-analyses-atlas": {"analysis": "group-maps"},
     "xai-reports-html": {"report": "html"},

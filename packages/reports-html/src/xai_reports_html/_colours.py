@@ -39,22 +39,21 @@ class Scale:
     magnitude: bool = False
 
 
-def scale_of(relevance: Array, percentile: float, *, magnitude: bool = False) -> Scale:
+def scale_of(relevance: Array, percentile: float, *, limit: float = 99.9, magnitude: bool = False) -> Scale:
     """Return the scale of one map.
-
-    The colours end at the 99.9th percentile, so that one voxel does not darken all others.
 
     Args:
         relevance: Any shape.
         percentile: Of the absolute relevance among voxels that are not zero, from which on something is drawn.
+        limit: The same, at which the colours end: below 100, so that one voxel does not darken all others.
         magnitude: Whether the explainer promises relevance without a sign; not believed where some is below zero.
     """
     strength = np.abs(relevance[relevance != 0])
     if not strength.size:
         return Scale(0.0, 1.0, signed=False, empty=True)
-    threshold, limit = (float(v) for v in np.percentile(strength, [percentile, max(99.9, percentile)]))
+    threshold, end = (float(v) for v in np.percentile(strength, [percentile, max(limit, percentile)]))
     signed = bool((relevance < -_NOISE * strength.max()).any())
-    return Scale(threshold, limit, signed=signed, magnitude=magnitude and not signed)
+    return Scale(threshold, end, signed=signed, magnitude=magnitude and not signed)
 
 
 def colours(relevance: Array, scale: Scale) -> Array:

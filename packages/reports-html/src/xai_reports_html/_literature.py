@@ -65,12 +65,26 @@ _PAPERS = {
     "Siegel 2025": "Siegel NT, Cole JH, Habes M, Haufe S, Ritter K, Schulz MA. Explainable AI methods for "
     "neuroimaging: systematic failures of common tools, the need for domain-specific validation, and a proposal for "
     "safe application. arXiv:2508.02560, 2025",
+    "Alber 2019": "Alber M, Lapuschkin S, Seegerer P, et al. iNNvestigate neural networks! JMLR 20(93): 1-8, 2019",
+    "Singh 2023": "Singh D, Dyrba M. Comparison of CNN architectures for detecting Alzheimer's disease using relevance "
+    "maps. Bildverarbeitung für die Medizin 2023. doi:10.1007/978-3-658-41657-7_51",
+    "Hofmann 2022": "Hofmann SM, Beyer F, Lapuschkin S, et al. Towards the interpretability of deep learning models "
+    "for multi-modal neuroimaging. NeuroImage 261: 119504, 2022. doi:10.1016/j.neuroimage.2022.119504",
+    "Dyrba 2021": "Dyrba M, Hanzig M, Altenstein S, et al. Improving 3D convolutional neural network comprehensibility "
+    "via interactive visualization of relevance maps. Alzheimers Res Ther 13: 191, 2021. "
+    "doi:10.1186/s13195-021-00924-2",
+    "Peng 2021": "Peng H, Gong W, Beckmann CF, Vedaldi A, Smith SM. Accurate brain age prediction with lightweight "
+    "deep neural networks. Med Image Anal 68: 101871, 2021. doi:10.1016/j.media.2020.101871",
     "He 2016": "He K, Zhang X, Ren S, Sun J. Deep residual learning for image recognition. CVPR 2016",
     "Chen 2019": "Chen S, Ma K, Zheng Y. Med3D: transfer learning for 3D medical image analysis. arXiv:1904.00625, "
     "2019",
 }
 _BY_COMPONENT: Mapping[str, tuple[str, ...]] = {
     "resnet3d": ("He 2016", "Chen 2019"),
+    **{f"singh2023-{name}": ("Singh 2023",) for name in ("alexnet", "vgg", "resnet", "densenet")},
+    "dyrba2021": ("Dyrba 2021",),
+    "mrinet": ("Hofmann 2022",),
+    "sfcn": ("Peng 2021",),
     "lrp": ("Bach 2015", "Montavon 2019"),
     "gradcam": ("Selvaraju 2017",),
     "gradcam-plus-plus": ("Chattopadhay 2018",),
@@ -78,6 +92,7 @@ _BY_COMPONENT: Mapping[str, tuple[str, ...]] = {
     "guided-gradcam": ("Selvaraju 2017", "Springenberg 2015"),
     "guided-backpropagation": ("Springenberg 2015",),
     "deconvolution": ("Zeiler 2014",),
+    "gradient": ("Simonyan 2014",),
     "saliency": ("Simonyan 2014",),
     "input-x-gradient": ("Shrikumar 2016",),
     "smoothgrad": ("Smilkov 2017",),
@@ -94,6 +109,12 @@ _BY_PARAMETER: Mapping[tuple[str, str, Any], tuple[str, ...]] = {
     ("lrp", "composite", "epsilon-alpha2-beta1"): ("Kohlbrenner 2020",),
     ("lrp", "composite", "epsilon-alpha2-beta1-flat"): ("Kohlbrenner 2020",),
     ("lrp", "composite", "epsilon-gamma-box"): ("Montavon 2017",),
+    ("lrp", "composite", "sequential-preset-a"): ("Montavon 2017", "Kohlbrenner 2020"),
+    ("lrp", "composite", "sequential-preset-b"): ("Kohlbrenner 2020",),
+    **{
+        ("lrp", "composite", f"innvestigate-{name}"): ("Alber 2019",)
+        for name in ("sequential-preset-a", "sequential-preset-b", "epsilon", "z", "alpha1-beta0")
+    },
     ("smoothgrad", "statistic", "variance"): ("Adebayo 2018b",),
     ("smoothgrad", "statistic", "mean-square"): ("Hooker 2019",),
     ("feature-ablation", "atlas", None): ("Achanta 2012",),

@@ -56,6 +56,7 @@ _LIMITS: Mapping[str, tuple[Limit, ...]] = {
         Limit("It restores parts of the image, whatever the network decides.", "Nie 2018"),
         Limit("The maps hardly depend on the weights of late layers.", "Sixt 2020"),
     ),
+    "gradient": (Limit("Gradients of deep networks scatter from voxel to voxel.", "Smilkov 2017"),),
     "saliency": (Limit("Gradients of deep networks scatter from voxel to voxel.", "Smilkov 2017"),),
     "input-x-gradient": (Limit("Gradients of deep networks scatter from voxel to voxel.", "Smilkov 2017"),),
     "smoothgrad": (Limit(_SIEGEL + "SmoothGrad was consistently accurate.", "Siegel 2025"),),
@@ -66,6 +67,12 @@ _LIMITS: Mapping[str, tuple[Limit, ...]] = {
     "feature-ablation": (_BASELINE, _UNSEEN),
 }
 _ZPLUS = Limit("Maps of the z+ rule hardly depend on the weights of late layers.", "Sixt 2020")
+
+_ORIGINAL = Limit(
+    "Computed as iNNvestigate 2.1.2 does, with its mistakes in batch normalisation and biases, to compare with "
+    "published maps; the sum of such a map means nothing. The composites without innvestigate- are right.",
+    None,
+)
 
 
 def _of_lrp(params: Params) -> str:
@@ -96,6 +103,7 @@ _MEANINGS: Mapping[str, Callable[[Params], str]] = {
     "guided-gradcam": lambda _: _SLOPE,
     "guided-backpropagation": lambda _: _SLOPE,
     "deconvolution": lambda _: _SLOPE,
+    "gradient": lambda _: _SLOPE,
     "saliency": lambda params: _STRENGTH if params.get("absolute", True) else _SLOPE,
     "input-x-gradient": lambda _: _FOR,
     "smoothgrad": _of_smoothgrad,
@@ -127,8 +135,10 @@ def known_limits(name: str, params: Params) -> list[Limit]:
     """Return what a reader of the maps of an explainer should know; see ``meaning`` for the arguments."""
     bare = _bare(name)
     found = list(_LIMITS.get(bare, ()))
-    if bare == "lrp" and str(params.get("composite", "epsilon-plus")).startswith("epsilon-plus"):
-        found.append(_ZPLUS)
+    if bare == "lrp":
+        composite = str(params.get("composite", "epsilon-plus"))
+        found += [_ZPLUS] if composite.startswith(("epsilon-plus", "sequential-preset-a")) else []
+        found += [_ORIGINAL] if composite.startswith("innvestigate-") else []
     # What was measured holds for the mean gradient only.
     return [] if bare == "smoothgrad" and params.get("statistic", "mean") != "mean" else found
 

@@ -37,6 +37,7 @@ def write_page(run: RunResults, output: Path, options: HtmlReport) -> Path:
     config, info = run.config, run.info
     metrics = _if_made(run.metrics) or {}
     rows = metric_rows(metrics)
+    held_out = _if_made(run.held_out_metrics) or {}
     records = run.maps()
     people = cards(run, records, figures, options) if _if_made(run.predictions) is not None else None
     page = _template().render(
@@ -46,6 +47,7 @@ def write_page(run: RunResults, output: Path, options: HtmlReport) -> Path:
         sentences=described(run),
         components=components(config),
         rows=rows,
+        held_out={**held_out.get("ensemble", {}), "rows": metric_rows(held_out, "ensemble")},
         tiles=_headline(rows),
         test=metrics.get("test", {}),
         folds=len(metrics.get("folds", [])),

@@ -142,7 +142,10 @@ def _draw(
     if background is None:
         background = Volume(relevance.data * 0, relevance.affine)
     relevance = on_same_grid(background, relevance, what)
-    scale, cut = scale_of(relevance.data, options.threshold, magnitude=magnitude), cut_through(relevance)
+    scale, cut = (
+        scale_of(relevance.data, options.threshold, limit=options.limit, magnitude=magnitude),
+        cut_through(relevance),
+    )
     mirrored = options.convention == "radiological"
     return draw_layers(background, relevance, scale, cut, truth, mirrored), scale, cut
 

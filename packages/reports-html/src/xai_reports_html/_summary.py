@@ -136,10 +136,15 @@ def _component(role: str, kind: str, slot: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def metric_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return a row for each score of the test people: name, value, interval and the values of the folds."""
+def metric_rows(metrics: Mapping[str, Any], together: str = "test") -> list[dict[str, Any]]:
+    """Return a row for each score: name, value, interval and the values of the folds.
+
+    Args:
+        metrics: ``folds``, and the scores of all.
+        together: What the scores of all are called: ``test``, or ``ensemble`` in those of a held-out cohort.
+    """
     rows = []
-    for key, score in metrics.get("test", {}).items():
+    for key, score in metrics.get(together, {}).items():
         if not (isinstance(score, Mapping) and "value" in score):
             continue
         low, high = score.get("low"), score.get("high")

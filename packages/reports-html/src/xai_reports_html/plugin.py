@@ -37,6 +37,13 @@ class HtmlReport(Report):
                 "description": "Percentile of the absolute relevance, among voxels where it is not zero, below which "
                 "nothing is drawn.",
             },
+            "limit": {
+                "type": "number",
+                "exclusiveMinimum": 0,
+                "maximum": 100,
+                "default": 99.9,
+                "description": "Percentile of the same at which the colours end; 100: at the largest value.",
+            },
             "convention": {
                 "enum": ["neurological", "radiological"],
                 "default": "neurological",
@@ -50,10 +57,14 @@ class HtmlReport(Report):
         *,
         max_people: int | None = 40,
         threshold: float = 95,
+        limit: float = 99.9,
         convention: Literal["neurological", "radiological"] = "neurological",
     ) -> None:
         self.max_people = max_people
+        if limit <= threshold:
+            raise ValueError(f"limit is {limit:g}, which is not above the threshold, {threshold:g}.")
         self.threshold = threshold
+        self.limit = limit
         self.convention = convention
 
     def write(self, run: RunResults, output: Path) -> Path:

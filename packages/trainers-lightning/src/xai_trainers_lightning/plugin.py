@@ -13,8 +13,28 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.utils.data import Dataset as TorchDataset
 
-__all__ = ["LightningTrainer"]
+__all__ = ["SCORING", "LightningTrainer"]
 
+# How test scores are made; of every trainer of this package.
+SCORING: Mapping[str, Any] = {
+    "bootstrap": {
+        "anyOf": [{"type": "integer", "minimum": 100}, {"const": 0}],
+        "default": 1000,
+        "description": "Resamples of the people behind each 95 % interval of the test scores; 0: none.",
+    },
+    "pairwise": {
+        "type": ["object", "null"],
+        "additionalProperties": False,
+        "properties": {
+            "column": {"type": "string", "minLength": 1, "description": "Covariate with the finer groups."},
+            "against": {"type": ["string", "integer"], "description": "The group that the others are compared with."},
+        },
+        "required": ["column", "against"],
+        "default": None,
+        "description": "Test scores of two classes also for each finer group against one, such as {column: diagnosis, "
+        "against: CN}: those of AD against CN, of MCI against CN.",
+    },
+}
 _PROPERTIES: Mapping[str, Any] = {
     "epochs": {"type": "integer", "minimum": 1, "default": 30, "description": "Most epochs to train for."},
     "batch_size": {
@@ -105,23 +125,7 @@ _PROPERTIES: Mapping[str, Any] = {
         "default": "32-true",
         "description": "Floating-point precision of training. The weights are float32 in all three.",
     },
-    "bootstrap": {
-        "anyOf": [{"type": "integer", "minimum": 100}, {"const": 0}],
-        "default": 1000,
-        "description": "Resamples of the people behind each 95 % interval of the test scores; 0: none.",
-    },
-    "pairwise": {
-        "type": ["object", "null"],
-        "additionalProperties": False,
-        "properties": {
-            "column": {"type": "string", "minLength": 1, "description": "Covariate with the finer groups."},
-            "against": {"type": ["string", "integer"], "description": "The group that the others are compared with."},
-        },
-        "required": ["column", "against"],
-        "default": None,
-        "description": "Test scores of two classes also for each finer group against one, such as {column: diagnosis, "
-        "against: CN}: those of AD against CN, of MCI against CN.",
-    },
+    **SCORING,
 }
 
 
@@ -133,7 +137,7 @@ class LightningTrainer(Trainer):
         "additionalProperties": False,
         "properties": _PROPERTIES,
     }
-    scoring_params: ClassVar[frozenset[str]] = frozenset({"bootstrap", "pairwise"})
+    scoring_params: ClassVar[frozenset[str]] = frozenset(SCORING)
 
     def __init__(
         self,

@@ -32,8 +32,10 @@ def execute(pipeline: Path, sets: tuple[str, ...], options: dict[str, Any], unti
     results = study.run(until)
     metrics = results.metrics()
     pages = study.report_pages() if until == "report" else []
+    held_out = results.held_out_metrics() if results.has_held_out() else None
     if as_json:
-        echo_json({"folder": str(results.folder), "metrics": metrics["test"], "reports": [str(p) for p in pages]})
+        answer = {"folder": str(results.folder), "metrics": metrics["test"], "reports": [str(p) for p in pages]}
+        echo_json(answer if held_out is None else answer | {"held_out": held_out["ensemble"]})
         return
     folds = len(metrics["folds"])
     click.echo(
@@ -41,6 +43,10 @@ def execute(pipeline: Path, sets: tuple[str, ...], options: dict[str, Any], unti
     )
     for line in metric_lines(metrics["test"]):
         click.echo(line)
+    if held_out is not None:
+        click.echo("Held-out cohort (mean prediction of the folds' networks; 95 % intervals):")
+        for line in metric_lines(held_out["ensemble"]):
+            click.echo(line)
     click.echo(f"Results: {short(results.folder)}")
     for page in pages:
         click.echo(f"Report:  {short(page)}")

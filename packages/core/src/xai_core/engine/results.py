@@ -106,6 +106,10 @@ class RunResults:
         """``metrics.json``: ``{"test": {...}, "folds": [{...}]}`` as the trainer's ``metrics`` returned them."""
         return self._json("metrics.json")
 
+    def has_held_out(self) -> bool:
+        """Whether a held-out cohort was predicted."""
+        return (self.folder / "held-out" / "metrics.json").is_file()
+
     def held_out_predictions(self) -> pd.DataFrame:
         """One row for each scan of the held-out cohort and each fold's network; columns as in ``predictions``.
 
