@@ -31,6 +31,15 @@ class TestDeconvolution(ExplainerConformance):
     name = "deconvolution"
 
 
+class TestGuidedBackpropagationOfTheLogit(ExplainerConformance):
+    name = "guided-backpropagation"
+    params: ClassVar[dict[str, Any]] = {"start": "logit", "other_activations": "differentiate"}
+
+
+class TestGradient(ExplainerConformance):
+    name = "gradient"
+
+
 class TestSaliency(ExplainerConformance):
     name = "saliency"
 

@@ -8,6 +8,7 @@ from typing import Any
 import captum.attr
 import pytest
 import torch
+import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -122,6 +123,28 @@ def gated() -> nn.Module:
     return Net(forward, **modules, head=head(5))
 
 
+def as_read_from_keras() -> nn.Module:
+    """A traced graph with what TensorFlow's padding "same" becomes, and batch normalisation before the padding."""
+    layers = nn.Sequential(
+        nn.BatchNorm3d(1),
+        nn.Conv3d(1, 4, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool3d(3, 2, (1, 0, 1), ceil_mode=True),
+        nn.ConstantPad3d((0, 1, 0, 1, 1, 2), 0.0),
+        nn.Conv3d(4, 5, (4, 2, 2)),
+        nn.LeakyReLU(0.3),
+        nn.BatchNorm3d(5),
+        nn.Conv3d(5, 4, 3, stride=2, padding=(1, 0, 1)),
+        nn.MaxPool3d(2, 1, 1),
+        nn.ConstantPad3d((-1, 0, -1, 0, -1, 0), 0.0),
+        nn.AvgPool3d(3, 2, (0, 1, 0), ceil_mode=True, count_include_pad=False),
+        nn.Flatten(),
+        nn.Dropout(),
+        nn.LazyLinear(3),
+    )
+    return torch.fx.symbolic_trace(layers)
+
+
 def resnet(shortcut: str) -> nn.Module:
     params = {"depth": 10, "width": 4, "shortcut": shortcut}
     return registry.create("model", "resnet3d", **params).build((1, 19, 15, 17), 3)
@@ -134,6 +157,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "dense block": dense_block,
     "residual": residual,
     "gated": gated,
+    "as read from Keras": as_read_from_keras,
     "resnet A": lambda: resnet("A"),
     "resnet B": lambda: resnet("B"),
 }
@@ -205,6 +229,20 @@ def test_equals_captum_in_single_precision(name: str) -> None:
     found = occlusion(window=5, stride=4).explain(network, volumes, torch.tensor([2]))
     assert found.details[0]["recomputed"] == LOCAL
     assert_same(found.relevance, reference(network, volumes, torch.tensor([2]), 5, 4), 1e-5)
+
+
+def test_a_border_of_minus_infinity_is_followed_or_run_in_full() -> None:
+    network = ready(
+        lambda: nn.Sequential(
+            nn.Conv3d(1, 4, 3),
+            nn.ConstantPad3d((0, 1, 0, 1, 0, 1), -torch.inf),
+            nn.MaxPool3d(2, 1),
+            nn.Flatten(),
+            nn.LazyLinear(3),
+        )
+    )
+    found = occlusion(window=6, stride=5).explain(network, head_scan(), torch.tensor([2]))
+    assert_same(found.relevance, reference(network, head_scan(), torch.tensor([2]), 6, 5), 1e-6)
 
 
 def test_channels_go_together_and_each_volume_has_its_own_target() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from xai_core import Attribution, Explainer, InputError, registry
 from xai_core.engine.seeding import seeded
 from xai_explainers_gradcam.plugin_cam import GradCAM, GradCAMPlusPlus, LayerCAM
-from xai_explainers_gradcam.plugin_gradients import InputXGradient, Saliency, SmoothGrad
+from xai_explainers_gradcam.plugin_gradients import Gradient, InputXGradient, Saliency, SmoothGrad
 from xai_explainers_gradcam.plugin_guided import Deconvolution, GuidedBackpropagation, GuidedGradCAM
 from xai_explainers_gradcam.plugin_paths import DeepLIFT, GradientSHAP, IntegratedGradients
 
@@ -22,11 +22,12 @@ EXPLAINERS: list[Explainer] = [
     GradCAMPlusPlus(),
     LayerCAM(max_batch=2),
     GuidedGradCAM(max_batch=1),
+    Gradient(),
     Saliency(),
     InputXGradient(max_batch=2),
     SmoothGrad(samples=3, max_batch=2),
-    IntegratedGradients(steps=3),
-    GradientSHAP(samples=3, noise=0.1, max_batch=2),
+    IntegratedGradients(steps=20, max_batch=20),
+    GradientSHAP(samples=40, noise=0.02, max_batch=40),
     DeepLIFT(max_batch=2),
     GuidedBackpropagation(max_batch=2),
     Deconvolution(),
@@ -309,7 +310,7 @@ def test_volumes_and_model_on_different_devices(explainer: Explainer, volumes: T
         ("gradcam", {"layer": "features.4"}),
         ("saliency", {"absolute": False}),
         ("input-x-gradient", {}),
-        ("integrated-gradients", {"steps": 2, "baseline": 0.5, "max_batch": 1}),
+        ("integrated-gradients", {"steps": 30, "baseline": 0.5, "max_batch": 1}),
     ],
 )
 def test_created_by_name(name: str, params: dict[str, Any], volumes: Tensor) -> None:

@@ -19,11 +19,12 @@ NAMES: dict[str, dict[str, Any]] = {
     "guided-gradcam": {"layer": "conv2"},
     "guided-backpropagation": {},
     "deconvolution": {},
+    "gradient": {},
     "saliency": {},
     "input-x-gradient": {},
     "smoothgrad": {"samples": 4},
-    "integrated-gradients": {"steps": 8},
-    "gradient-shap": {"samples": 8},
+    "integrated-gradients": {"steps": 64},
+    "gradient-shap": {"samples": 64, "baselines": ["background"]},
     "deeplift": {},
 }
 

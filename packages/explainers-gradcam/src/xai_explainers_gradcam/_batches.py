@@ -15,15 +15,18 @@ from xai_core.engine.requests import Explained
 __all__ = ["each_volume", "ticking"]
 
 
-def each_volume(explained: Explained, function: Callable[[Tensor, Tensor], Tensor], max_batch: int) -> Tensor:
-    """Return ``function(volumes, target)`` of all volumes, of at most ``max_batch`` at once.
+def each_volume(explained: Explained, function: Callable[..., Tensor], max_batch: int, *others: Tensor) -> Tensor:
+    """Return ``function(volumes, target, *others)`` of all volumes, of at most ``max_batch`` at once.
 
     Args:
-        function: Maps volumes [n, C, D, H, W] (no leaf, without gradients) and targets [n] to a tensor [n, ...].
+        function: Maps volumes [n, C, D, H, W] (no leaf, without gradients), targets [n] and parts [n, ...] of the
+            others to a tensor [n, ...].
+        others: Tensors [N, ...] with a row for each volume.
     """
     volumes = explained.volumes.detach()
+    rows = (volumes, explained.target, *others)
     pieces = run_batched(
-        lambda at: function(volumes[at], explained.target[at]).detach(),
+        lambda at: function(*(each[at] for each in rows)).detach(),
         torch.arange(len(volumes), device=volumes.device),
         max_batch,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from copy import copy, deepcopy
 from typing import TYPE_CHECKING, Any
@@ -14,49 +13,47 @@ from xai_core import InputError
 from xai_core.engine.requests import explaining, unwrapped
 from xai_core.engine.seeding import seeded
 
-from ._deeplift import unexplained
 from ._noise import intensity_range
+from ._starts import Start, starting_values
 
 if TYPE_CHECKING:
-    from .plugin_gradients import InputXGradient, Saliency, SmoothGrad
+    from .plugin_gradients import Gradient, InputXGradient, Saliency, SmoothGrad
 
 __all__ = [
-    "assert_close", "check_completeness", "check_expectation", "check_input_x_gradient", "check_saliency",
-    "check_smoothgrad", "double_copy", "generic",
+    "CLOSE", "assert_close", "check_gradient_map", "check_input_x_gradient", "check_smoothgrad", "double_copy",
+    "generic", "outputs_one_by_one", "with_parameters",
 ]  # fmt: skip
 
-_CLOSE = 0.01
-# Of a method that draws samples: how often it is run, and the largest standard error of the mean that says anything.
-_RUNS = 8
-_SCATTER = 0.05
+CLOSE = 0.01
 _DIRECTIONS = 3
 # Of finite differences, as shares of the range of intensities: a short one meets no kink, a long one no rounding.
 _STEPS = (1e-8, 1e-6, 1e-4)
 
 
-def check_saliency(explainer: Saliency, model: nn.Module, volumes: Tensor) -> str:
+def check_gradient_map(explainer: Gradient | Saliency, model: nn.Module, volumes: Tensor) -> str:
     """Compare the gradient with finite differences; see ``Explainer.self_check``."""
     at = generic(volumes)
-    signed = type(explainer)(absolute=False, max_batch=explainer.max_batch).explain(model, at, None)
-    own = explainer.explain(model, at, signed.target).relevance
-    expected = signed.relevance.abs() if explainer.absolute else signed.relevance
-    assert torch.equal(own, expected), "the magnitude of the gradient is not that of the gradient"
-    ones = torch.ones_like(at)
-    return _compare_slopes(model, at, signed.target, signed.relevance, ones)
+    if getattr(explainer, "absolute", False):
+        signed = with_parameters(explainer, absolute=False).explain(model, at, None)
+        own = explainer.explain(model, at, signed.target).relevance
+        assert torch.equal(own, signed.relevance.abs()), "the magnitude of the gradient is not that of the gradient"
+    else:
+        signed = explainer.explain(model, at, None)
+    return _compare_slopes(model, at, signed.target, signed.relevance, torch.ones_like(at), explainer.start)
 
 
 def check_input_x_gradient(explainer: InputXGradient, model: nn.Module, volumes: Tensor) -> str:
     """Compare intensity x gradient with finite differences; see ``Explainer.self_check``."""
     at = generic(volumes)
     found = explainer.explain(model, at, None)
-    return _compare_slopes(model, at, found.target, found.relevance, at)
+    return _compare_slopes(model, at, found.target, found.relevance, at, explainer.start)
 
 
 def check_smoothgrad(explainer: SmoothGrad, model: nn.Module, volumes: Tensor) -> str:
     """Compare with the gradient as the noise vanishes, and the statistics with each other."""
     at = generic(volumes)
     with seeded(0):
-        still = _with(explainer, statistic="mean", samples=2, noise=1e-7).explain(model, at, None)
+        still = with_parameters(explainer, statistic="mean", samples=2, noise=1e-7).explain(model, at, None)
         gradient = _gradient(double_copy(model), at.double(), still.target)
         expected = {"saliency": gradient.abs(), "gradient": gradient, "input-x-gradient": gradient * at.double()}
         text = assert_close(still.relevance, expected[explainer.of], "the gradient in double precision")
@@ -64,67 +61,15 @@ def check_smoothgrad(explainer: SmoothGrad, model: nn.Module, volumes: Tensor) -
     maps = []
     for statistic in ("mean", "mean-square", "variance"):
         with seeded(0):
-            found = _with(explainer, statistic=statistic, samples=samples).explain(model, volumes, still.target)
+            found = with_parameters(explainer, statistic=statistic, samples=samples).explain(
+                model, volumes, still.target
+            )
         maps.append(found.relevance.double())
     mean, square, variance = maps
     scale = float(square.max())
     difference = float((square - mean**2 - variance).abs().max())
     assert difference <= 1e-4 * scale, f"mean of squares - square of mean differs from the variance by {difference:.3g}"
     return f"without noise {text}"
-
-
-def check_completeness(explainer: Any, model: nn.Module, volumes: Tensor, effort: str | None) -> str:
-    """Compare the sum of relevance with output - baseline output; see ``Explainer.self_check``.
-
-    Args:
-        explainer: Of those in ``plugin_paths``.
-        effort: Parameter that is raised up to 16 times until the sum is right, or None.
-    """
-    # Noise is an aim of its own, away from the sum.
-    explainer = _with(explainer, noise=0.0) if hasattr(explainer, "noise") else explainer
-    exact = double_copy(model)
-    tried: list[float] = []
-    for factor in (1, 4, 16) if effort else (1,):
-        given = _with(explainer, **{effort: getattr(explainer, effort) * factor}) if effort else explainer
-        with seeded(0):
-            found = given.explain(model, volumes, None)
-        starts = given._source().volumes(volumes)
-        outputs = _outputs(exact, volumes, found.target)
-        baseline = torch.stack([_outputs(exact, start, found.target) for start in starts]).mean(0)
-        tried.append(float(unexplained(found.relevance, outputs, baseline).max()))
-        if tried[-1] <= _CLOSE:
-            effort_text = f" with {effort} {getattr(given, effort)}" if effort else ""
-            return f"sums to output - baseline output{effort_text}: off by {tried[-1]:.1e}"
-    raise AssertionError(
-        f"relevance misses {100 * tried[-1]:.3g} % of output - baseline output"
-        + (f" even with {effort} {getattr(explainer, str(effort)) * 16}" if effort else "")
-    )
-
-
-def check_expectation(explainer: Any, model: nn.Module, volumes: Tensor) -> str:
-    """Compare the mean sum of relevance of several runs with output - baseline output, as far as chance allows.
-
-    Args:
-        explainer: ``plugin_paths.GradientSHAP``, whose sum is right on average only.
-    """
-    explainer = _with(explainer, noise=0.0)
-    exact = double_copy(model)
-    misses = []
-    for seed in range(_RUNS):
-        with seeded(seed):
-            found = explainer.explain(model, volumes, None)
-        starts = explainer._source().volumes(volumes)
-        outputs = _outputs(exact, volumes, found.target)
-        baseline = torch.stack([_outputs(exact, start, found.target) for start in starts]).mean(0)
-        difference = outputs - baseline
-        misses.append((found.relevance.double().flatten(1).sum(1) - difference) / difference.abs().clamp(min=1e-30))
-    stacked = torch.stack(misses)
-    mean, error = stacked.mean(0).abs(), stacked.std(0) / math.sqrt(_RUNS)
-    text = f"{_RUNS} runs with {explainer.samples} samples: off by {float(mean.max()):.1e}"
-    text += f", standard error {float(error.max()):.1e}"
-    assert bool((error <= _SCATTER).all()), f"the sum of relevance scatters: {text}"
-    assert bool((mean <= torch.clamp(3 * error, min=_CLOSE)).all()), f"the sum of relevance is wrong: {text}"
-    return f"sums to output - baseline output on average: {text}"
 
 
 def assert_close(found: Tensor, expected: Tensor, what: str) -> str:
@@ -136,7 +81,7 @@ def assert_close(found: Tensor, expected: Tensor, what: str) -> str:
     difference = (found.double() - expected).flatten(1).norm(dim=1)
     norm = expected.flatten(1).norm(dim=1)
     worst = float((difference / norm.clamp(min=torch.finfo(torch.float64).tiny)).max())
-    assert worst <= _CLOSE, f"the map differs from {what} by {100 * worst:.3g} %"
+    assert worst <= CLOSE, f"the map differs from {what} by {100 * worst:.3g} %"
     return f"equals {what}: off by {worst:.1e}"
 
 
@@ -160,7 +105,7 @@ def generic(volumes: Tensor) -> Tensor:
     return volumes + 0.01 * torch.where(width > 0, width, torch.ones_like(width)) * noise
 
 
-def _with(explainer: Any, **values: Any) -> Any:
+def with_parameters(explainer: Any, **values: Any) -> Any:
     """Return the explainer with other parameters."""
     twin = copy(explainer)
     for name, value in values.items():
@@ -168,11 +113,15 @@ def _with(explainer: Any, **values: Any) -> Any:
     return twin
 
 
-def _outputs(model: nn.Module, volumes: Tensor, target: Tensor) -> Tensor:
+def outputs_one_by_one(model: nn.Module, volumes: Tensor, target: Tensor) -> Tensor:
     """Return the explained outputs [N] of a network in double precision, one volume at a time."""
+    return _all_outputs(model, volumes).gather(1, target[:, None])[:, 0]
+
+
+def _all_outputs(model: nn.Module, volumes: Tensor) -> Tensor:
     with torch.no_grad():
         rows: Sequence[Tensor] = [model(one.double().clone()) for one in volumes.split(1)]
-    return torch.cat(list(rows)).gather(1, target[:, None])[:, 0]
+    return torch.cat(list(rows))
 
 
 def _gradient(model: nn.Module, volumes: Tensor, target: Tensor) -> Tensor:
@@ -183,9 +132,15 @@ def _gradient(model: nn.Module, volumes: Tensor, target: Tensor) -> Tensor:
     return gradient
 
 
-def _compare_slopes(model: nn.Module, at: Tensor, target: Tensor, relevance: Tensor, factor: Tensor) -> str:
-    """Compare sum(relevance * d) with the slope of the output in the direction factor * d, for random d [N, ...]."""
+def _compare_slopes(
+    model: nn.Module, at: Tensor, target: Tensor, relevance: Tensor, factor: Tensor, start: Start
+) -> str:
+    """Compare sum(relevance * d) with the slope of the output in the direction factor * d, for random d [N, ...].
+
+    The slope is multiplied by the value that the map begins with.
+    """
     exact = double_copy(model)
+    begun = starting_values(_all_outputs(exact, at), target, start)
     width = intensity_range(at).amax().double().clamp(min=1e-6)
     norm = relevance.double().flatten(1).norm(dim=1).clamp(min=torch.finfo(torch.float64).tiny)
     generator = torch.Generator().manual_seed(1)
@@ -197,8 +152,9 @@ def _compare_slopes(model: nn.Module, at: Tensor, target: Tensor, relevance: Ten
         off = []
         for step in (share * width for share in _STEPS):
             move = step * factor.double() * direction
-            slope = (_outputs(exact, at + move, target) - _outputs(exact, at - move, target)) / (2 * step)
+            ahead, behind = (outputs_one_by_one(exact, at + sign * move, target) for sign in (1, -1))
+            slope = begun * (ahead - behind) / (2 * step)
             off.append((slope - projected).abs() / norm)
         worst = max(worst, float(torch.stack(off).amin(0).max()))
-    assert worst <= _CLOSE, f"the map differs from finite differences by {100 * worst:.3g} % of its norm"
+    assert worst <= CLOSE, f"the map differs from finite differences by {100 * worst:.3g} % of its norm"
     return f"equals finite differences: off by {worst:.1e}"

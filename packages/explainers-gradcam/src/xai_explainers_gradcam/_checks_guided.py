@@ -14,6 +14,8 @@ from xai_core import Explainer
 
 from ._checks import assert_close, double_copy, generic
 from ._checks_cam import plain_cam
+from ._guided import was_keras_relu
+from ._starts import Start, starting_values
 
 if TYPE_CHECKING:
     from .plugin_guided import GuidedGradCAM
@@ -24,11 +26,13 @@ _RELUS = (F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_)
 _CLAMPS = (torch.clamp, Tensor.clamp, torch.clamp_min, Tensor.clamp_min, Tensor.clip, torch.clip)
 
 
-def check_modified_gradient(explainer: Explainer, model: nn.Module, volumes: Tensor, *, deconvolution: bool) -> str:
+def check_modified_gradient(
+    explainer: Explainer, model: nn.Module, volumes: Tensor, *, deconvolution: bool, start: Start
+) -> str:
     """Compare a map with the rule on the network itself; see ``Explainer.self_check``."""
     at = generic(volumes)
     found = explainer.explain(model, at, None)
-    expected = plain_modified_gradient(double_copy(model), at.double(), found.target, deconvolution)
+    expected = plain_modified_gradient(double_copy(model), at.double(), found.target, deconvolution, start)
     return assert_close(found.relevance, expected, "the rule at every call of ReLU, in double precision")
 
 
@@ -43,13 +47,20 @@ def check_guided_gradcam(explainer: GuidedGradCAM, model: nn.Module, volumes: Te
     return assert_close(found.relevance, what * where, "both factors in double precision")
 
 
-def plain_modified_gradient(model: nn.Module, volumes: Tensor, target: Tensor, deconvolution: bool) -> Tensor:
+def plain_modified_gradient(
+    model: nn.Module, volumes: Tensor, target: Tensor, deconvolution: bool, start: Start = "one"
+) -> Tensor:
     """Return the gradient [N, C, D, H, W] with the rule at every call of a ReLU that PyTorch makes."""
     with torch.enable_grad():
         leaf = volumes.detach().clone().requires_grad_()
+        of_keras = [module for module in model.modules() if was_keras_relu(module)]
+        handles = [module.register_forward_hook(_let_positive_pass) for module in of_keras]
         with _RuleAtReLU(deconvolution):
             outputs = model(leaf.clone())
-        (gradient,) = torch.autograd.grad(outputs.gather(1, target[:, None]).sum(), leaf)
+        for handle in handles:
+            handle.remove()
+        explained = outputs.gather(1, target[:, None])[:, 0]
+        (gradient,) = torch.autograd.grad(explained, leaf, starting_values(outputs, target, start))
     return gradient
 
 
@@ -73,8 +84,17 @@ class _RuleAtReLU(TorchFunctionMode):
         if _in_place(func, args, kwargs):
             value = given.copy_(value)
         if value.requires_grad:
-            value.register_hook(lambda gradient: torch.where(gradient > 0, gradient, 0))
+            value.register_hook(_positive)
         return value
+
+
+def _let_positive_pass(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+    if output.requires_grad:
+        output.register_hook(_positive)
+
+
+def _positive(gradient: Tensor) -> Tensor:
+    return torch.where(gradient > 0, gradient, 0)
 
 
 def _is_relu(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

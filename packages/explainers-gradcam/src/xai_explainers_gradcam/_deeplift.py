@@ -20,11 +20,12 @@ from xai_core.canonical import Canonical
 from xai_core.engine.batching import run_batched
 from xai_core.engine.requests import as_attribution, differentiating, explaining, unwrapped
 
+from ._complete import unexplained
 from ._gradients import INPUT
 from ._operations import Sort, canonical_copy, named, sort_of
 from ._paths import Source, outputs_at
 
-__all__ = ["deeplift", "unexplained"]
+__all__ = ["deeplift"]
 
 _COMPLETE = 0.01
 # Below this share of the values themselves their difference has few digits, and the derivative is the better quotient.
@@ -55,19 +56,6 @@ def deeplift(
             {"baseline_output": float(baseline[i]), "convergence_delta": float(delta[i])} for i in range(len(relevance))
         ]
         return as_attribution(explained, relevance, details)
-
-
-def unexplained(relevance: Tensor, output: Tensor, baseline_output: Tensor) -> Tensor:
-    """Return what the sums of relevance [N, ...] miss of the differences of two outputs [N], relative to them.
-
-    Where the difference is small beside what cancels in it, 0.1 % of the sum of relevance's magnitudes or 0.01 % of the
-    outputs takes its place: single precision gives no better. float64 [N].
-    """
-    flat = relevance.double().flatten(1)
-    difference = output.double() - baseline_output.double()
-    rounding = torch.maximum(1e-3 * flat.abs().sum(1), 1e-4 * torch.maximum(output.abs(), baseline_output.abs()))
-    scale = torch.maximum(difference.abs(), rounding).clamp(min=torch.finfo(torch.float64).tiny)
-    return (flat.sum(1) - difference).abs() / scale
 
 
 def _check_complete(relevance: Tensor, output: Tensor, baseline_output: Tensor) -> None:

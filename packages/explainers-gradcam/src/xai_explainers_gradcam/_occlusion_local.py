@@ -18,7 +18,8 @@ from torch import Tensor, fx
 from xai_core.canonical.functions import operation
 
 from ._occlusion_geometry import Boxes, Extent, Positions, as_grid, boxes_around
-from ._occlusion_rules import Convolution, Rule, Sliding, rule_of
+from ._occlusion_kinds import Convolution, Rule, Sliding
+from ._occlusion_rules import rule_of
 
 __all__ = ["Changes", "LocalNetwork", "NotLocalError", "paste"]
 
@@ -191,7 +192,7 @@ class LocalNetwork:
 
 
 class _Map:
-    """A feature map of which a part was computed again; see ``_occlusion_rules.Source``.
+    """A feature map of which a part was computed again; see ``_occlusion_kinds.Source``.
 
     Args:
         new: [B, C, *size], the part.

@@ -2,154 +2,21 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from xai_core.canonical import Part
 from xai_core.canonical.functions import operation
-from xai_core.canonical.operations import Affine, Gated, Scale, Sum, known_part
+from xai_core.canonical.operations import Affine, Biased, Gated, Scale, Sum, known_part
 
-from ._occlusion_geometry import Boxes, Extent, Grid, Stencil, as_grid, union
+from ._occlusion_geometry import Boxes, Grid, Stencil, as_grid
+from ._occlusion_kinds import Convolution, GlobalMean, Pointwise, Rule, ShiftedConvolution, Sliding
 
-__all__ = ["Convolution", "GlobalMean", "Pointwise", "Rule", "Sliding", "rule_of"]
-
-
-class Source(Protocol):
-    """What a rule may ask of a feature map of which a part was computed again."""
-
-    boxes: Boxes
-
-    def crop(self, boxes: Boxes, fill: float = 0.0) -> Tensor:
-        """Return the map with its new part, in these boxes [B, C, *size]; ``fill`` where they leave the map."""
-
-    def before(self) -> Tensor:
-        """Return the map without the change, in its own boxes [B, C, *size]."""
-
-
-class Rule(ABC):
-    """One operation that acts locally."""
-
-    @abstractmethod
-    def affected(self, extents: list[Extent], grid: Grid) -> Extent:
-        """Return what of the output, on a grid of this size, depends on these parts of the inputs."""
-
-    @abstractmethod
-    def compute(self, sources: Sequence[Source], boxes: Boxes) -> Tensor:
-        """Return the output in the boxes, [B, C, *size]."""
-
-    @property
-    def reads_beyond(self) -> bool:
-        """Whether it may read inputs outside of the part that was computed again."""
-        return True
-
-
-@dataclass(frozen=True)
-class Sliding(Rule):
-    """A pooling or a padding.
-
-    Attributes:
-        stencil: What it reads.
-        function: Maps the inputs that boxes of outputs read to these outputs. It does not pad.
-        fill: Value of what is read outside of the grid.
-    """
-
-    stencil: Stencil
-    function: Callable[[Tensor, Boxes], Tensor]
-    fill: float = 0.0
-
-    def affected(self, extents: list[Extent], grid: Grid) -> Extent:
-        """See ``Rule``."""
-        return self.stencil.affected(extents[0], grid)
-
-    def compute(self, sources: Sequence[Source], boxes: Boxes) -> Tensor:
-        """See ``Rule``."""
-        return self.function(sources[0].crop(self.stencil.read(boxes), self.fill), boxes)
-
-
-@dataclass(frozen=True)
-class Convolution(Rule):
-    """A convolution that pads with zeros.
-
-    Along an axis on which the boxes span the whole output it pads by itself, which skips the products with zeros:
-    about half of them in the last layers.
-
-    Attributes:
-        module: The convolution.
-        stencil: What it reads.
-        before: Grid of its input.
-        after: Grid of its output.
-    """
-
-    module: nn.Conv3d
-    stencil: Stencil
-    before: Grid
-    after: Grid
-
-    def affected(self, extents: list[Extent], grid: Grid) -> Extent:
-        """See ``Rule``."""
-        return self.stencil.affected(extents[0], grid)
-
-    def compute(self, sources: Sequence[Source], boxes: Boxes) -> Tensor:
-        """See ``Rule``."""
-        module = self.module
-        read = self.stencil.read(boxes)
-        # "same" may pad by one more behind than before, which a convolution cannot be asked to do.
-        spans = np.asarray(boxes.size) == self.after if not isinstance(module.padding, str) else np.zeros(3, bool)
-        padding = as_grid(np.where(spans, self.stencil.padding, 0))
-        read = Boxes(np.where(spans, 0, read.start), as_grid(np.where(spans, self.before, read.size)))
-        inputs = sources[0].crop(read)
-        return F.conv3d(inputs, module.weight, module.bias, module.stride, padding, module.dilation, module.groups)
-
-
-@dataclass(frozen=True)
-class Pointwise(Rule):
-    """An operation in which each voxel of the output depends on the same voxel of the inputs only."""
-
-    function: Callable[..., Tensor]
-    inputs: int
-
-    def affected(self, extents: list[Extent], grid: Grid) -> Extent:  # noqa: ARG002
-        """See ``Rule``."""
-        return union(extents)
-
-    def compute(self, sources: Sequence[Source], boxes: Boxes) -> Tensor:
-        """See ``Rule``."""
-        return self.function(*[source.crop(boxes) for source in sources])
-
-    @property
-    def reads_beyond(self) -> bool:
-        """See ``Rule``. Of several inputs, each may have been computed again in another part."""
-        return self.inputs > 1
-
-
-@dataclass(frozen=True)
-class GlobalMean(Rule):
-    """The mean over the feature map: the mean before the change, and the mean of what the change adds.
-
-    Attributes:
-        mean: [1, C, 1, 1, 1], without the change.
-        voxels: Number of voxels of the map.
-    """
-
-    mean: Tensor
-    voxels: int
-
-    def affected(self, extents: list[Extent], grid: Grid) -> Extent:  # noqa: ARG002
-        """See ``Rule``."""
-        return Extent(np.zeros_like(extents[0].first), np.ones_like(extents[0].last))
-
-    def compute(self, sources: Sequence[Source], boxes: Boxes) -> Tensor:  # noqa: ARG002
-        """See ``Rule``."""
-        (source,) = sources
-        added = (source.crop(source.boxes) - source.before()).sum(dim=(2, 3, 4), keepdim=True)
-        return self.mean + added / self.voxels
+__all__ = ["rule_of"]
 
 
 def rule_of(node: fx.Node, network: fx.GraphModule, values: Mapping[fx.Node, Any]) -> Rule | None:
@@ -188,6 +55,8 @@ def _is_pointwise(module: nn.Module) -> bool:
 
 
 def _module_rule(module: nn.Module, before: Tensor, output: Tensor) -> Rule | None:
+    if isinstance(module, Biased):
+        return _shifted(module, before, output)
     if known_part(module) is None:
         return None
     if isinstance(module, nn.Conv3d):
@@ -203,10 +72,19 @@ def _module_rule(module: nn.Module, before: Tensor, output: Tensor) -> Rule | No
     return None
 
 
-def _convolution(module: nn.Conv3d, before: Tensor, output: Tensor) -> Rule:
+def _convolution(module: nn.Conv3d, before: Tensor, output: Tensor) -> Convolution:
     reach = _reach(as_grid(module.kernel_size), as_grid(module.dilation))
     stencil = Stencil(reach, as_grid(module.stride), _padding_before(module))
     return Convolution(module, stencil, as_grid(before.shape[2:]), as_grid(output.shape[2:]))
+
+
+def _shifted(module: Biased, before: Tensor, output: Tensor) -> Rule | None:
+    layer = module.layer
+    if not isinstance(layer, nn.Conv3d) or layer.padding_mode != "zeros":
+        return None
+    plain = _convolution(layer, before, output)
+    bias = module.bias.expand(1, *output.shape[1:])
+    return ShiftedConvolution(plain.module, plain.stencil, plain.before, plain.after, bias)
 
 
 def _padding_before(module: nn.Conv3d) -> Grid:

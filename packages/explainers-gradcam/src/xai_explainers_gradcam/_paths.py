@@ -20,6 +20,7 @@ from xai_core.engine.requests import Explained, as_attribution, differentiating,
 
 from ._baselines import baseline_volumes
 from ._batches import ticking
+from ._complete import check_path_sum, check_sampled_sum, misses_too_much, standard_error
 from ._gradients import INPUT
 from ._noise import intensity_range, normal, sample_seeds
 
@@ -51,20 +52,27 @@ class Source:
 
 
 def integrated_gradients(
-    model: nn.Module, volumes: Tensor, target: Tensor | None, *, source: Source, steps: int, max_batch: int
+    model: nn.Module,
+    volumes: Tensor,
+    target: Tensor | None,
+    *,
+    source: Source,
+    steps: int,
+    max_steps: int,
+    max_batch: int,
 ) -> Attribution:
     """Return the integrated gradients from a baseline; see ``plugin_paths.IntegratedGradients``."""
-    points, weights = np.polynomial.legendre.leggauss(steps)
-    line = _Line(torch.as_tensor((1 + points) / 2), torch.as_tensor(weights / 2))
     with explaining(model, volumes, target) as explained, differentiating(INPUT):
         inputs = explained.volumes.detach()
         (start,) = source.volumes(inputs)
-        with ticking(len(inputs) * steps, "integrated gradients") as tick:
-            maps = [
-                _integrate(explained, i, line, lambda _at, i: (start[i : i + 1], inputs[i : i + 1]), max_batch, tick)
-                for i in range(len(inputs))
-            ]
-        return _finished(explained, torch.stack(maps), [start], max_batch)
+
+        def ends(_at: Tensor, i: int) -> tuple[Tensor, Tensor]:
+            return start[i : i + 1], inputs[i : i + 1]
+
+        request = _Request(explained, ends, [start], max_batch, "integrated gradients")
+        found = _until_complete(request, _gauss_legendre, steps, max_steps)
+        check_path_sum(found.relevance, explained.output, found.baseline, found.points)
+        return _finished(explained, found, "steps")
 
 
 def gradient_shap(
@@ -74,15 +82,15 @@ def gradient_shap(
     *,
     source: Source,
     samples: int,
+    max_samples: int,
     noise: float,
     max_batch: int,
 ) -> Attribution:
     """Return the expected gradients; see ``plugin_paths.GradientSHAP``."""
-    seeds = sample_seeds(samples)
+    seeds = sample_seeds(max(samples, max_samples))
     with explaining(model, volumes, target) as explained, differentiating(INPUT):
         inputs = explained.volumes.detach()
         starts = source.volumes(inputs)
-        line = _stratified(seeds, len(starts))
         spread = noise * intensity_range(inputs)
 
         def ends(at: Tensor, i: int) -> tuple[Tensor, Tensor]:
@@ -92,9 +100,12 @@ def gradient_shap(
                 return chosen, volume
             return chosen, volume + spread[i] * normal([seeds[k] for k in at.tolist()], volume)
 
-        with ticking(len(inputs) * samples, "gradient SHAP") as tick:
-            maps = [_integrate(explained, i, line, ends, max_batch, tick) for i in range(len(inputs))]
-        return _finished(explained, torch.stack(maps), starts, max_batch)
+        # With noise the lines end at noisy volumes, and so does what they sum to.
+        request = _Request(explained, ends, starts, max_batch, "gradient SHAP", with_ends=noise > 0)
+        found = _until_complete(request, lambda count: _stratified(seeds[:count], len(starts)), samples, max_samples)
+        errors = [standard_error(parts, len(starts)) for parts in found.parts]
+        check_sampled_sum(found.relevance, found.reached, found.baseline, errors, found.points)
+        return _finished(explained, found, "samples")
 
 
 @dataclass(frozen=True)
@@ -103,6 +114,11 @@ class _Line:
 
     points: Tensor
     weights: Tensor
+
+
+def _gauss_legendre(points: int) -> _Line:
+    at, weights = np.polynomial.legendre.leggauss(points)
+    return _Line(torch.as_tensor((1 + at) / 2), torch.as_tensor(weights / 2))
 
 
 def _stratified(seeds: Sequence[int], baselines: int) -> _Line:
@@ -122,37 +138,112 @@ def _stratified(seeds: Sequence[int], baselines: int) -> _Line:
     return _Line(points, weights)
 
 
-def _integrate(
-    explained: Explained,
-    index: int,
-    line: _Line,
-    ends: Callable[[Tensor, int], tuple[Tensor, Tensor]],
-    max_batch: int,
-    tick: Callable[[int], None],
-) -> Tensor:
-    """Return the weighted sum of gradient x (end - start) over the points of the line for one volume.
+@dataclass(frozen=True)
+class _Request:
+    """What is integrated.
+
+    Attributes:
+        explained: The checked request.
+        ends: Gives start and end of lines, [n or 1, C, D, H, W], for the indices [n] of points and that of a volume.
+        starts: The baselines, each [N, C, D, H, W].
+        max_batch: Points at once.
+        what: Name of the work for the progress.
+        with_ends: Whether the lines end elsewhere than at the volume.
+    """
+
+    explained: Explained
+    ends: Callable[[Tensor, int], tuple[Tensor, Tensor]]
+    starts: Sequence[Tensor]
+    max_batch: int
+    what: str
+    with_ends: bool = False
+
+
+@dataclass(frozen=True)
+class _Integral:
+    """The integral over the lines of one volume.
+
+    Attributes:
+        relevance: float64 [C, D, H, W].
+        parts: float64 [points], what each point adds to the sum of relevance.
+        reached: float64 [], the mean of the explained output at the ends of the lines.
+    """
+
+    relevance: Tensor
+    parts: Tensor
+    reached: Tensor
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The integrals of all volumes.
+
+    Attributes:
+        relevance: float64 [N, C, D, H, W].
+        baseline: float64 [N], the mean output at the baselines.
+        reached: float64 [N], the mean output at the ends of the lines.
+        parts: For each volume float64 [points].
+        points: For each volume how many were taken.
+    """
+
+    relevance: Tensor
+    baseline: Tensor
+    reached: Tensor
+    parts: list[Tensor]
+    points: list[int]
+
+
+def _until_complete(request: _Request, line_of: Callable[[int], _Line], points: int, most: int) -> _Found:
+    """Integrate with more and more points, four times as many each time, where the sum misses too much.
 
     Args:
-        index: Of the volume.
-        ends: Gives start and end, [n or 1, C, D, H, W], for the indices [n] of points and that of the volume.
-
-    Returns:
-        float64 [C, D, H, W].
+        request: What is integrated.
+        line_of: Gives the points for a number of them.
+        points: Their first number.
+        most: Their last number, if it is larger.
     """
-    target = explained.target[index]
+    explained = request.explained
+    baseline = outputs_at(explained, request.starts, request.max_batch).mean(0)
+    todo, used = list(range(len(baseline))), [points] * len(baseline)
+    found: dict[int, _Integral] = {}
+    while True:
+        line = line_of(points)
+        with ticking(len(todo) * points, request.what) as tick:
+            for index in todo:
+                found[index], used[index] = _integrate(request, index, line, tick), points
+        todo = [i for i in todo if misses_too_much(found[i].relevance, found[i].reached, baseline[i])]
+        if not todo or points >= most:
+            break
+        points = min(4 * points, most)
+    integrals = [found[index] for index in range(len(baseline))]
+    relevance = torch.stack([each.relevance for each in integrals])
+    reached = torch.stack([each.reached for each in integrals])
+    return _Found(relevance, baseline, reached, [each.parts for each in integrals], used)
+
+
+def _integrate(request: _Request, index: int, line: _Line, tick: Callable[[int], None]) -> _Integral:
+    """Return the weighted sum of gradient x (end - start) over the points of the line for one volume."""
+    explained, target = request.explained, request.explained.target[index]
     total = torch.zeros_like(explained.volumes[index], dtype=torch.float64)
+    parts, reached = torch.zeros_like(line.points), torch.zeros_like(line.points)
 
     def add(at: Tensor) -> None:
-        start, end = ends(at, index)
+        start, end = request.ends(at, index)
         share = line.points[at].to(start).reshape(-1, 1, 1, 1, 1)
         points = torch.lerp(start, end, share).requires_grad_()
         (gradient,) = torch.autograd.grad(explained.forward(points)[:, target].sum(), points)
         weights = line.weights[at].to(start.device).reshape(-1, 1, 1, 1, 1)
-        total.add_((weights * (gradient * (end - start))).sum(0))
+        weighted = weights * (gradient * (end - start))
+        if request.with_ends:
+            with torch.no_grad():
+                reached[at] = explained.forward(end)[:, target].double().cpu()
+        total.add_(weighted.sum(0))
+        parts[at] = weighted.flatten(1).sum(1).cpu()
         tick(len(at))
 
-    run_batched(add, torch.arange(len(line.points)), max_batch)
-    return total
+    run_batched(add, torch.arange(len(line.points)), request.max_batch)
+    mean = (line.weights * reached).sum().to(total.device) if request.with_ends else explained.output[index].double()
+    return _Integral(total, parts, mean)
 
 
 def outputs_at(explained: Explained, starts: Sequence[Tensor], max_batch: int) -> Tensor:
@@ -165,11 +256,11 @@ def outputs_at(explained: Explained, starts: Sequence[Tensor], max_batch: int) -
     return torch.stack(found)
 
 
-def _finished(explained: Explained, relevance: Tensor, starts: Sequence[Tensor], max_batch: int) -> Attribution:
-    """Return the Attribution with what the sum of relevance [N, C, D, H, W] misses."""
-    baseline = outputs_at(explained, starts, max_batch).mean(0)
-    delta = relevance.flatten(1).sum(1) - (explained.output.double() - baseline)
+def _finished(explained: Explained, found: _Found, unit: str) -> Attribution:
+    """Return the Attribution with what the sums of relevance miss, and how many points (``unit``) were taken."""
+    delta = found.relevance.flatten(1).sum(1) - (explained.output.double() - found.baseline)
     details: list[dict[str, Any]] = [
-        {"baseline_output": float(baseline[i]), "convergence_delta": float(delta[i])} for i in range(len(relevance))
+        {"baseline_output": float(found.baseline[i]), "convergence_delta": float(delta[i]), unit: found.points[i]}
+        for i in range(len(delta))
     ]
-    return as_attribution(explained, relevance, details)
+    return as_attribution(explained, found.relevance, details)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["BASELINE", "BASELINES", "BASELINE_FILE", "LAYER", "MAX_BATCH", "SIGMA"]
+__all__ = ["BASELINE", "BASELINES", "BASELINE_FILE", "LAYER", "MAX_BATCH", "MAX_POINTS", "SIGMA", "START"]
 
 BASELINES = ("background", "minimum", "zero", "blurred", "controls")
 
@@ -45,4 +45,19 @@ MAX_BATCH: Mapping[str, Any] = {
     "minimum": 1,
     "default": 4,
     "description": "How many volumes (or points, or noisy copies) are computed at once; halved when memory runs out.",
+}
+
+MAX_POINTS: Mapping[str, Any] = {
+    "type": "integer",
+    "minimum": 1,
+    "default": 800,
+    "description": "Most points for a volume whose relevance misses more than 10 % of output - baseline output with "
+    "fewer; one that misses more even then is refused.",
+}
+
+START: Mapping[str, Any] = {
+    "enum": ["logit", "one", "probability"],
+    "default": "one",
+    "description": "What the way back through the network begins with at the explained output: one (the gradient), "
+    "logit (the output itself) or probability (its softmax; networks with several classes).",
 }

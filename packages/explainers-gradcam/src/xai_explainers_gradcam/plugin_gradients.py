@@ -7,23 +7,68 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from xai_core import Attribution, Explainer
 
-from .parameters import MAX_BATCH
+from .parameters import MAX_BATCH, START
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["InputXGradient", "Saliency", "SmoothGrad"]
+    from ._starts import Start
+
+__all__ = ["Gradient", "InputXGradient", "Saliency", "SmoothGrad"]
+
+
+class Gradient(Explainer):
+    """The gradient of the output with respect to each voxel, with its sign.
+
+    The unit is output per unit of intensity; with ``start: logit`` squared output per unit of intensity.
+    ``details`` hold what the gradient was multiplied by where that is not one.
+
+    Source: Baehrens et al., How to explain individual classification decisions, JMLR 2010. ``start: one`` is what
+    ``gradient`` of iNNvestigate gives (Alber et al., iNNvestigate neural networks!, JMLR 2019).
+
+    Args:
+        start: What the gradient is multiplied by: ``"one"``; ``"logit"``: the explained output; ``"probability"``:
+            its softmax, for networks with several classes.
+        max_batch: Volumes that are computed at once.
+    """
+
+    config_schema: ClassVar[Mapping[str, Any]] = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {"start": START, "max_batch": MAX_BATCH},
+    }
+
+    def __init__(self, *, start: Start = "one", max_batch: int = 4) -> None:
+        self.start = start
+        self.max_batch = max_batch
+
+    def explain(self, model: nn.Module, volumes: Tensor, target: Tensor | None) -> Attribution:
+        """Return the gradient [N, C, D, H, W]; see ``Explainer.explain``.
+
+        Raises:
+            InputError: The volumes, the target or the model's output cannot be explained, or there is no such start.
+        """
+        from ._gradients import gradient
+
+        return gradient(model, volumes, target, absolute=False, start=self.start, max_batch=self.max_batch)
+
+    def self_check(self, model: nn.Module, volumes: Tensor) -> str:
+        """Compare with finite differences in double precision."""
+        from ._checks import check_gradient_map
+
+        return check_gradient_map(self, model, volumes)
 
 
 class Saliency(Explainer):
-    """The gradient of the output with respect to each voxel.
+    """The magnitude of the gradient of the output with respect to each voxel.
 
-    The unit is output per unit of intensity.
+    The unit is output per unit of intensity; see ``gradient``.
 
     Source: Simonyan et al., Deep inside convolutional networks, ICLR workshop 2014.
 
     Args:
-        absolute: Give |gradient|; False: the gradient with its sign.
+        absolute: Give |gradient|; False: the gradient with its sign, as ``gradient`` does.
+        start: As for ``gradient``.
         max_batch: Volumes that are computed at once.
     """
 
@@ -36,61 +81,66 @@ class Saliency(Explainer):
                 "default": True,
                 "description": "Give the magnitude of the gradient; false: the gradient with its sign.",
             },
+            "start": START,
             "max_batch": MAX_BATCH,
         },
     }
 
-    def __init__(self, *, absolute: bool = True, max_batch: int = 4) -> None:
+    def __init__(self, *, absolute: bool = True, start: Start = "one", max_batch: int = 4) -> None:
         self.absolute = absolute
+        self.start = start
         self.max_batch = max_batch
 
     def explain(self, model: nn.Module, volumes: Tensor, target: Tensor | None) -> Attribution:
         """Return the gradient [N, C, D, H, W]; see ``Explainer.explain``.
 
         Raises:
-            InputError: The volumes, the target or the model's output cannot be explained.
+            InputError: The volumes, the target or the model's output cannot be explained, or there is no such start.
         """
-        from ._gradients import saliency
+        from ._gradients import gradient
 
-        return saliency(model, volumes, target, absolute=self.absolute, max_batch=self.max_batch)
+        return gradient(model, volumes, target, absolute=self.absolute, start=self.start, max_batch=self.max_batch)
 
     def self_check(self, model: nn.Module, volumes: Tensor) -> str:
         """Compare with finite differences in double precision."""
-        from ._checks import check_saliency
+        from ._checks import check_gradient_map
 
-        return check_saliency(self, model, volumes)
+        return check_gradient_map(self, model, volumes)
 
 
 class InputXGradient(Explainer):
     """Each voxel's intensity times the gradient of the output with respect to it.
 
     A voxel of intensity 0 gets no relevance; after a z-score that is one of mean intensity, not background.
-    The relevance of a linear network without bias sums up to its output.
+    The relevance of a linear network without bias sums up to its output (times the value of ``start``).
 
-    Source: Shrikumar et al., Not just a black box, 2016 (arXiv 1605.01713).
+    Source: Shrikumar et al., Not just a black box, 2016 (arXiv 1605.01713). ``start: one`` is what
+    ``input_t_gradient`` of iNNvestigate gives.
 
     Args:
+        start: As for ``gradient``.
         max_batch: Volumes that are computed at once.
     """
 
     config_schema: ClassVar[Mapping[str, Any]] = {
         "type": "object",
         "additionalProperties": False,
-        "properties": {"max_batch": MAX_BATCH},
+        "properties": {"start": START, "max_batch": MAX_BATCH},
     }
 
-    def __init__(self, *, max_batch: int = 4) -> None:
+    def __init__(self, *, start: Start = "one", max_batch: int = 4) -> None:
+        self.start = start
         self.max_batch = max_batch
 
     def explain(self, model: nn.Module, volumes: Tensor, target: Tensor | None) -> Attribution:
         """Return intensity x gradient [N, C, D, H, W]; see ``Explainer.explain``.
 
         Raises:
-            InputError: The volumes, the target or the model's output cannot be explained.
+            InputError: The volumes, the target or the model's output cannot be explained, or there is no such start.
         """
         from ._gradients import input_x_gradient
 
-        return input_x_gradient(model, volumes, target, max_batch=self.max_batch)
+        return input_x_gradient(model, volumes, target, start=self.start, max_batch=self.max_batch)
 
     def self_check(self, model: nn.Module, volumes: Tensor) -> str:
         """Compare with finite differences in double precision."""

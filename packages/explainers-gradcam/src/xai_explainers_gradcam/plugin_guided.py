@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from xai_core import Attribution, Explainer
 
-from .parameters import LAYER, MAX_BATCH
+from .parameters import LAYER, MAX_BATCH, START
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from ._starts import Start
 
 __all__ = ["Deconvolution", "GuidedBackpropagation", "GuidedGradCAM"]
 
@@ -21,46 +23,80 @@ class _ModifiedGradient(Explainer):
     config_schema: ClassVar[Mapping[str, Any]] = {
         "type": "object",
         "additionalProperties": False,
-        "properties": {"max_batch": MAX_BATCH},
+        "properties": {
+            "start": START,
+            "other_activations": {
+                "enum": ["refuse", "differentiate", None],
+                "default": None,
+                "description": "Networks with other activations than ReLU (LeakyReLU, PReLU, ELU ...) or without any: "
+                "refuse them; differentiate: take the derivative there, as iNNvestigate does with its checks off; "
+                "null: differentiate with start logit, which is iNNvestigate's, and refuse else.",
+            },
+            "max_batch": MAX_BATCH,
+        },
     }
     _deconvolution: ClassVar[bool]
 
-    def __init__(self, *, max_batch: int = 4) -> None:
+    def __init__(
+        self,
+        *,
+        start: Start = "one",
+        other_activations: Literal["refuse", "differentiate"] | None = None,
+        max_batch: int = 4,
+    ) -> None:
+        self.start = start
+        self.other_activations = other_activations
         self.max_batch = max_batch
 
     def explain(self, model: nn.Module, volumes: Tensor, target: Tensor | None) -> Attribution:
         """Return the modified gradient [N, C, D, H, W]; see ``Explainer.explain``.
 
         Raises:
-            InputError: The volumes, the target or the model's output cannot be explained; the network has no canonical
-                form, no ReLU, or other activations.
+            InputError: The volumes, the target or the model's output cannot be explained; there is no such start; the
+                network has no canonical form; it has no ReLU, or other activations, and these are refused.
         """
         from ._guided import guided_backpropagation
 
+        others = self.other_activations or ("differentiate" if self.start == "logit" else "refuse")
         return guided_backpropagation(
-            model, volumes, target, deconvolution=self._deconvolution, max_batch=self.max_batch
+            model,
+            volumes,
+            target,
+            deconvolution=self._deconvolution,
+            start=self.start,
+            only_relus=others == "refuse",
+            max_batch=self.max_batch,
         )
 
     def self_check(self, model: nn.Module, volumes: Tensor) -> str:
         """Compare with the rule put on every call of ReLU in the network itself, in double precision."""
         from ._checks_guided import check_modified_gradient
 
-        return check_modified_gradient(self, model, volumes, deconvolution=self._deconvolution)
+        return check_modified_gradient(self, model, volumes, deconvolution=self._deconvolution, start=self.start)
 
 
 class GuidedBackpropagation(_ModifiedGradient):
     """Guided backpropagation: the gradient, without what is negative on the way back through each ReLU.
 
     At a ReLU the gradient passes where both its input and the gradient from above are positive. Every ReLU of the
-    network is met, as a module or a function, also one that is used several times; ``details`` holds their number. Not
-    applicable to a network with other activations (LeakyReLU, ELU, SiLU ...), for which there is no rule, or without a
-    ReLU; a sigmoid gate is differentiated. The map looks much like the image's edges and depends little on the weights
-    of late layers.
+    network is met, as a module or a function, also one that is used several times; ``details`` holds their number. By
+    default not applicable to a network with other activations (LeakyReLU, ELU, SiLU ...), for which there is no rule,
+    or without a ReLU; a sigmoid gate is differentiated. The map looks much like the image's edges and depends little on
+    the weights of late layers.
+
+    With ``start: logit`` it is what ``guided_backprop`` of iNNvestigate gives (Alber et al., JMLR 2019): the way back
+    begins with the explained output, and where that is negative, other paths pass the ReLUs than for ``one``; the map
+    of a network with other activations is the derivative there, ``details`` name them as ``differentiated``, and a
+    network without any ReLU, whose map is its gradient times the output, is told of in the log.
 
     Source: Springenberg et al., Striving for simplicity, ICLR workshop 2015. On its limits: Adebayo et al., Sanity
     checks for saliency maps, NeurIPS 2018.
 
     Args:
+        start: What the way back begins with: ``"one"``; ``"logit"``: the explained output; ``"probability"``: its
+            softmax, for networks with several classes.
+        other_activations: ``"refuse"`` networks with other activations than ReLU; ``"differentiate"`` these; None:
+            the latter with ``start="logit"``, else the former.
         max_batch: Volumes that are computed at once.
     """
 
@@ -76,6 +112,8 @@ class Deconvolution(_ModifiedGradient):
     Source: Zeiler and Fergus, Visualizing and understanding convolutional networks, ECCV 2014.
 
     Args:
+        start: As for ``guided-backpropagation``.
+        other_activations: As for ``guided-backpropagation``.
         max_batch: Volumes that are computed at once.
     """
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from xai_core import Attribution, Explainer
 
-from .parameters import BASELINE, BASELINE_FILE, MAX_BATCH, SIGMA
+from .parameters import BASELINE, BASELINE_FILE, MAX_BATCH, MAX_POINTS, SIGMA
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -45,13 +45,16 @@ class IntegratedGradients(_Compared):
     """Integrated gradients along the straight line from a baseline to the volume.
 
     The integral is taken by Gauss-Legendre quadrature. Relevance sums up to output - baseline_output but for
-    the error of the quadrature; ``details`` holds ``baseline_output`` and that error, ``convergence_delta``
-    (sum of relevance minus the difference). A large delta asks for more steps.
+    the error of the quadrature; ``details`` holds ``baseline_output``, that error, ``convergence_delta``
+    (sum of relevance minus the difference), and ``steps``. Where the error is above 10 % of the difference the map is
+    made anew with four times the steps, up to ``max_steps``; a map that misses more even then is refused. Networks that
+    normalise by the statistics of the volume (instance normalisation) are often among these.
 
     Source: Sundararajan et al., Axiomatic attribution for deep networks, ICML 2017.
 
     Args:
         steps: Points of the quadrature, that is forward and backward passes for each volume.
+        max_steps: Most points for a volume whose sum is not right with fewer; not above ``steps``: never more.
         baseline: ``"background"``: the value around the head in each channel of each volume, the black image
             of the paper whatever the normalisation, so that background gets no relevance; ``"minimum"``: the
             least intensity; ``"zero"``; ``"blurred"``: the volume smoothed by a Gaussian; ``"controls"``: the mean
@@ -71,6 +74,7 @@ class IntegratedGradients(_Compared):
                 "default": 50,
                 "description": "Points of the quadrature: forward and backward passes for each volume.",
             },
+            "max_steps": MAX_POINTS,
             "baseline": BASELINE,
             "baseline_file": BASELINE_FILE,
             "sigma": SIGMA,
@@ -82,12 +86,14 @@ class IntegratedGradients(_Compared):
         self,
         *,
         steps: int = 50,
+        max_steps: int = 800,
         baseline: Baseline = "background",
         baseline_file: str | None = None,
         sigma: float = 4.0,
         max_batch: int = 4,
     ) -> None:
         self.steps = steps
+        self.max_steps = max_steps
         self.baselines = (baseline,)
         self.baseline_file = baseline_file
         self.sigma = sigma
@@ -97,17 +103,24 @@ class IntegratedGradients(_Compared):
         """Return the integrated gradients [N, C, D, H, W]; see ``Explainer.explain``.
 
         Raises:
-            InputError: The volumes, the target or the model's output cannot be explained, or there is no such baseline.
+            InputError: The volumes, the target or the model's output cannot be explained, there is no such baseline, or
+                the sum of relevance misses more than 10 % of output - baseline_output.
         """
         from ._paths import integrated_gradients
 
         return integrated_gradients(
-            model, volumes, target, source=self._source(), steps=self.steps, max_batch=self.max_batch
+            model,
+            volumes,
+            target,
+            source=self._source(),
+            steps=self.steps,
+            max_steps=self.max_steps,
+            max_batch=self.max_batch,
         )
 
     def self_check(self, model: nn.Module, volumes: Tensor) -> str:
         """Compare the sum of relevance with what the network gives; more steps are taken until it is within 1 %."""
-        from ._checks import check_completeness
+        from ._checks_paths import check_completeness
 
         return check_completeness(self, model, volumes, "steps")
 
@@ -118,8 +131,11 @@ class GradientSHAP(_Compared):
     Each sample has a baseline, a random point on the line from it to the (noisy) volume, and gives gradient x
     (volume - baseline). The mean over the samples estimates integrated gradients averaged over the baselines. The
     points of one baseline are stratified: one in each section of the line. Relevance sums up to output - mean
-    baseline output but for the sampling; ``details`` holds ``baseline_output`` and that error,
-    ``convergence_delta``, to which noise adds. Randomness follows from torch's seed and is the same for all volumes.
+    baseline output but for the sampling; ``details`` holds ``baseline_output``, that error,
+    ``convergence_delta``, to which noise adds, and ``samples``. Where the error (with noise: from the mean output at
+    the noisy volumes) is above 10 % of the difference the map is made anew with four times the samples, up to
+    ``max_samples``; a map that misses more even then is refused, with the samples that its standard error asks for.
+    Randomness follows from torch's seed and is the same for all volumes.
 
     Source: Lundberg and Lee, A unified approach, NeurIPS 2017; Erion et al., Improving performance of deep learning
     models with axiomatic attribution priors and expected gradients, Nature Machine Intelligence 2021.
@@ -127,6 +143,7 @@ class GradientSHAP(_Compared):
     Args:
         baselines: The baselines, taken in turn; each as in ``integrated-gradients``.
         samples: Points on the lines: forward and backward passes for each volume; at least one for each baseline.
+        max_samples: Most points for a volume whose sum is not right with fewer; not above ``samples``: never more.
         noise: Standard deviation of noise that is added to the volume, as a share of the channel's range.
         baseline_file: NIfTI or .npy file to be taken instead of ``baselines``.
         sigma: Standard deviation of the Gaussian of ``"blurred"``, in voxels.
@@ -150,6 +167,7 @@ class GradientSHAP(_Compared):
                 "default": 50,
                 "description": "Points on the lines: forward and backward passes for each volume.",
             },
+            "max_samples": MAX_POINTS,
             "noise": {
                 "type": "number",
                 "minimum": 0,
@@ -167,6 +185,7 @@ class GradientSHAP(_Compared):
         *,
         baselines: Sequence[Baseline] = ("background", "blurred"),
         samples: int = 50,
+        max_samples: int = 800,
         noise: float = 0.0,
         baseline_file: str | None = None,
         sigma: float = 4.0,
@@ -174,6 +193,7 @@ class GradientSHAP(_Compared):
     ) -> None:
         self.baselines = tuple(baselines)
         self.samples = samples
+        self.max_samples = max_samples
         self.noise = noise
         self.baseline_file = baseline_file
         self.sigma = sigma
@@ -183,7 +203,8 @@ class GradientSHAP(_Compared):
         """Return the expected gradients [N, C, D, H, W]; see ``Explainer.explain``.
 
         Raises:
-            InputError: The volumes, the target or the model's output cannot be explained, or there is no such baseline.
+            InputError: The volumes, the target or the model's output cannot be explained, there is no such baseline, or
+                the sum of relevance misses more than 10 % of output - baseline output.
             ConfigError: There are fewer samples than baselines.
         """
         from ._paths import gradient_shap
@@ -194,13 +215,14 @@ class GradientSHAP(_Compared):
             target,
             source=self._source(),
             samples=self.samples,
+            max_samples=self.max_samples,
             noise=self.noise,
             max_batch=self.max_batch,
         )
 
     def self_check(self, model: nn.Module, volumes: Tensor) -> str:
         """Compare the mean sum of relevance of several runs with what the network gives."""
-        from ._checks import check_expectation
+        from ._checks_paths import check_expectation
 
         return check_expectation(self, model, volumes)
 
@@ -264,6 +286,6 @@ class DeepLIFT(_Compared):
 
     def self_check(self, model: nn.Module, volumes: Tensor) -> str:
         """Compare the sum of relevance with what the network gives."""
-        from ._checks import check_completeness
+        from ._checks_paths import check_completeness
 
         return check_completeness(self, model, volumes, None)
