@@ -392,3 +392,25 @@ def test_a_network_that_does_not_see_the_volume_is_refused() -> None:
 
     with pytest.raises(InputError, match="the output does not depend on it"):
         LRP().explain(Constant().eval(), VOLUMES, None)
+
+
+@pytest.mark.parametrize("params", [{"rules": [{"layers": "*", "rule": "epsilon"}]}, {"ignore_bias": True}])
+def test_the_originals_composites_take_no_changes(params: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="innvestigate-z is as iNNvestigate computes it"):
+        registry.create("explainer", "lrp", composite="innvestigate-z", **params)
+
+
+def test_the_originals_composites_say_what_they_do_not_account_for() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv3d(1, 3, 3), nn.BatchNorm3d(3), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(3, 2)
+    ).eval()
+    lrp = registry.create("explainer", "lrp", composite="innvestigate-sequential-preset-a", layer_sums=True)
+    found = lrp.explain(model, torch.randn(1, 1, 5, 6, 7), None).details[0]["conservation"]
+    assert found["absorbed_by_biases"] == found["absorbed_by_epsilon"] == 0
+    assert found["unexplained"] == pytest.approx(found["start"] - found["sum_of_relevance"])
+    rules = [layer["rule"] for layer in found["layers"]]
+    assert rules == [
+        "innvestigate-epsilon", "innvestigate-z", "innvestigate-alpha-beta-x2m100", "innvestigate-alpha-beta",
+    ]  # fmt: skip
+    assert "does not conserve" in lrp.self_check(model, torch.randn(1, 1, 5, 6, 7))
