@@ -58,7 +58,7 @@ def _object(path: Path, opened: zipfile.ZipFile, name: str) -> dict[str, Any]:
 def _member(path: Path, opened: zipfile.ZipFile, name: str, most: int) -> bytes:
     entries = [entry for entry in opened.infolist() if entry.filename == name]
     if len(entries) != 1:
-        held = ", ".join(entry.filename[:40] for entry in opened.infolist()[:6]) or "nothing"
+        held = ", ".join(repr(entry.filename[:40]) for entry in opened.infolist()[:6]) or "nothing"
         raise InputError(f"{path}: holds {len(entries)} files {name}; a .keras archive has one. It holds {held}.")
     entry = entries[0]
     if entry.file_size > most:

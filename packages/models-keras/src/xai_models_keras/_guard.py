@@ -91,7 +91,10 @@ def check(path: Path) -> None:
     with _lock:
         for _ in range(2):
             helper = _running()
-            if helper is None or not _is_ready(helper):
+            if helper is None:
+                return
+            if not _is_ready(helper):
+                helper.stop()
                 return
             if helper.ask(question, _SECONDS + path.stat().st_size / _BYTES_PER_SECOND) == b"done\n":
                 return
