@@ -130,6 +130,20 @@ class TestTestOnly:
         fold = split("holdout", table, test_only={"column": "wave", "values": [3]})[0]
         assert fold.held_out == tuple(sorted(table["subject_id"][table["wave"] == 3]))
 
+    def test_two_spellings_of_the_cohort(self) -> None:
+        table = cohort(1)
+        table.loc[table.index[table["cohort"] == "ADNI3"][0], "cohort"] = "adni3"
+        with pytest.raises(InputError, match="holds 'ADNI3', which is held out, and 'adni3', which is not"):
+            split("holdout", table, test_only={"column": "cohort", "values": ["ADNI3"]})
+        both = split("holdout", table, test_only={"column": "cohort", "values": ["ADNI3", "adni3"]})[0].held_out
+        assert len(both) == table["cohort"].isin(["ADNI3", "adni3"]).sum()
+
+    def test_people_without_a_cohort_are_told(self, caplog: pytest.LogCaptureFixture) -> None:
+        table = cohort(1)
+        table.loc[table.index[:2], "cohort"] = None
+        split("holdout", table, test_only={"column": "cohort", "values": ["ADNI3"]})
+        assert "2 scans have no cohort" in caplog.text
+
     def test_a_person_on_both_sides(self) -> None:
         """As people of ADNI2 who went on into ADNI3."""
         table = cohort(6)

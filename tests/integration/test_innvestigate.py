@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from xai_core import registry
+from xai_core import InputError, registry
 
 pytest.importorskip("h5py")
 keras = pytest.importorskip("xai_models_keras")
@@ -94,6 +94,28 @@ def test_a_correct_surrogate_would_be_seen(name: str, monkeypatch: pytest.Monkey
     model, stored = keras.read(OWN / f"{name}.h5").eval(), np.load(OWN / f"{name}.npz")
     found = explain(model, channels_first(stored["x"]), 1, **PRESETS["sequential_preset_a"])
     assert worst(found, channels_first(stored["sequential_preset_a"])) > 1e-2
+
+
+class _Gated(torch.nn.Module):
+    """A product with a sigmoid, behind which the original goes on with its rules."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.gate = torch.nn.Conv3d(1, 2, 3), torch.nn.Conv3d(2, 2, 1)
+        self.dense = torch.nn.Linear(2 * 27, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x).relu()
+        found: Tensor = self.dense((x * self.gate(x).sigmoid()).flatten(1))
+        return found
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_network_with_gates_is_refused(preset: str) -> None:
+    model, x = _Gated().eval(), torch.randn(1, 1, 5, 5, 5)
+    with pytest.raises(InputError, match="multiplies a signal by a gate"):
+        explain(model, x, 1, **PRESETS[preset])
+    assert explain(model, x, 1, composite="epsilon-plus").abs().sum() > 0
 
 
 @pytest.mark.skipif(not SMALL, reason="the reference folder with Keras models is not here")

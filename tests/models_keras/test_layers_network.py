@@ -175,3 +175,11 @@ def test_import_reads_the_same_without_h5py(stored: Any, imported: Path) -> None
     assert set(state) == set(direct.state_dict())
     assert again.code == direct.code
     assert json.loads((imported / name / "model.json").read_text(encoding="utf-8"))["keras"] == "2.14.0"
+
+
+@every_kind
+def test_a_note_says_that_the_original_does_not_look_into_nested_models(stored: Any) -> None:
+    from xai_models_keras._read import network
+
+    noted = any("has a model as a layer" in note for note in network(stored.path).description["notes"])
+    assert noted == (stored.path.name in ("nested_shared.h5", "nested_frozen.h5", "nested_deep.keras"))

@@ -133,9 +133,24 @@ class Trainer(Component):
     Attributes:
         scoring_params: Names of parameters that only ``metrics`` reads. Changing one scores anew, but does not train
             anew.
+        trains: Whether ``train`` changes weights. Where it does not, a model with random weights is refused.
     """
 
     scoring_params: ClassVar[frozenset[str]] = frozenset()
+    trains: ClassVar[bool] = True
+
+    def check_study(self, table: pd.DataFrame, task: Task, classes: Sequence[str] | None) -> None:
+        """Refuse a study that the parameters do not fit; called before anything is trained. Default: nothing.
+
+        Args:
+            table: One row for each scan: ``scan_id``, ``subject_id``, ``target`` and the covariates.
+            task: ``"classification"`` or ``"regression"``.
+            classes: Class names, the positive class of a binary study last; None for a regression.
+
+        Raises:
+            InputError: It does not fit; the message names the parameter.
+        """
+        return
 
     @abstractmethod
     def train(

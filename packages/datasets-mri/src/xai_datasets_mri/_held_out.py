@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from xai_core.schemas import did_you_mean
 
 __all__ = ["labels_of", "set_apart"]
 
+_log = logging.getLogger("xai")
+
 
 def set_apart(table: pd.DataFrame, test_only: Mapping[str, Any] | None) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """Return the rows of the people to divide, and the ids (sorted) of those who are only ever tested.
@@ -21,7 +24,8 @@ def set_apart(table: pd.DataFrame, test_only: Mapping[str, Any] | None) -> tuple
         test_only: ``column`` and its ``values`` that mark the held-out scans; None: nobody is held out.
 
     Raises:
-        InputError: The column or a value does not occur, nobody is left, or a person is on both sides.
+        InputError: The column or a value does not occur or is spelt in two ways, nobody is left, or a person is on
+            both sides.
     """
     if test_only is None:
         return table, ()
@@ -34,7 +38,14 @@ def set_apart(table: pd.DataFrame, test_only: Mapping[str, Any] | None) -> tuple
                 f"split.params.test_only: {value!r} does not occur in the column {column!r}."
                 f"{did_you_mean(value, occurring)} It holds: {', '.join(occurring[:12])}."
             )
+        _check_spelling(column, value, [other for other in occurring if other not in values])
     chosen = cells.isin(values)
+    if cells.isna().any():
+        _log.warning(
+            "split.params.test_only: %d scans have no %s; they are not held out and are trained on.",
+            int(cells.isna().sum()),
+            column,
+        )
     if chosen.all():
         raise InputError(f"split.params.test_only holds out everybody ({column}: {', '.join(values)}).")
     people = table["subject_id"].astype(str)
@@ -46,6 +57,16 @@ def set_apart(table: pd.DataFrame, test_only: Mapping[str, Any] | None) -> tuple
             f"{', '.join(both[:5])}. Leave out one side's rows, so that nobody is trained on and tested."
         )
     return table[~chosen], tuple(sorted(held_out))
+
+
+def _check_spelling(column: str, value: str, others: Sequence[str]) -> None:
+    """Refuse a column with "ADNI3" and "adni3": the people of the second one would be trained on unnoticed."""
+    same = [other for other in others if other.strip().casefold() == value.strip().casefold()]
+    if same:
+        raise InputError(
+            f"split.params.test_only: the column {column!r} holds {value!r}, which is held out, and {same[0]!r}, which "
+            "is not. Spell them alike, or name both in values."
+        )
 
 
 def _column_texts(table: pd.DataFrame, name: str, parameter: str) -> pd.Series:

@@ -20,7 +20,7 @@ from ._table import StudyTable, read_table, rows_text
 
 __all__ = ["read_participants"]
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("xai")
 
 # Keys with a meaning, and names that a Subject would let a column shadow ("shape", "values"): a column that has
 # one of them by chance is kept under the name with an underscore.

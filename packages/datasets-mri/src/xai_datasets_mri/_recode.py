@@ -14,7 +14,7 @@ from ._table import StudyTable
 
 __all__ = ["filtered", "grouped", "recoded"]
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("xai")
 
 
 def filtered(study: StudyTable, where: Mapping[str, Sequence[str]]) -> StudyTable:

@@ -7,7 +7,9 @@ Source of every formula: its files ``analyzer/relevance_based/relevance_rule.py`
 * Batch normalisation is replaced by ``k x + c`` with ``t = sqrt(var^2 + eps)``, ``k = gamma / t`` and
   ``c = beta - mean / t``: the variance is squared and the mean not multiplied by gamma. The presets A and B give it
   ``2 x+ k+ R / (k+ x+ + c+) - x+ k- R / (k- x+ + c-)``, so negative inputs get nothing.
-* What has no rule there passes the gradient: batch normalisation aside, every normalisation, product and difference.
+* What has no rule there passes the gradient: batch normalisation aside, every normalisation and difference.
+* A product passes it to both factors. The canonical form sees a gate in one of them, whose branch gets no rules; such
+  networks are refused.
 
 Relevance is not conserved, and what is lost is not accounted for.
 """
@@ -21,6 +23,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
+from xai_core import InputError
 from xai_core.canonical import Canonical, Part
 from xai_core.canonical.operations import Affine
 
@@ -150,7 +153,17 @@ class _Norm(LinearMap):
 
 
 def original_rules(canonical: Canonical, settings: Settings) -> dict[str, Rule]:
-    """Return the rule of each layer that divides relevance, by name; its network has its batch normalisations."""
+    """Return the rule of each layer that divides relevance, by name; its network has its batch normalisations.
+
+    Raises:
+        InputError: The network has gates.
+    """
+    if Part.GATED in canonical.parts.values():
+        raise InputError(
+            f"LRP: {settings.composite} cannot be reproduced: the network multiplies a signal by a gate, such as a "
+            "sigmoid, and iNNvestigate hands relevance through the gate's own layers too. Choose a composite whose "
+            "name does not begin with innvestigate."
+        )
     epsilon, own = Epsilon(settings.epsilon), settings.composite.removeprefix(ORIGINAL)
     convolution, dense, norm = {
         "sequential-preset-a": (AlphaBeta(1, 0), epsilon, PositiveInputs()),

@@ -18,6 +18,11 @@ __all__ = ["FORMAT", "convert"]
 
 FORMAT = 1
 
+_NESTED = (
+    "it has a model as a layer; iNNvestigate hands the gradient through one as a whole, while the explainers here "
+    "apply their rules to the layers in it, so LRP and guided backpropagation differ from its maps"
+)
+
 # Dropout after the final softmax, which some have, goes with it.
 _IDLE = ("Identity", "Dropout", "AlphaDropout", "Dropout1d", "Dropout2d", "Dropout3d")
 
@@ -93,6 +98,8 @@ def convert(file: File, graph: Graph, shapes: Sequence[tuple[int, ...]]) -> tupl
         given = [values[number] for number in call.inputs]
         values[call.output] = _handled(emit, call.layer, given)
         emit.ends(values[call.output])
+    if any(len(call.layer.path) > 1 for call in graph.calls):
+        emit.notes.append(_NESTED)
     outputs = [_output(emit, _in_order(emit, graph, number, values[number])) for number in graph.outputs]
     _prune(emit, [each["node"] for each in outputs])
     description = {

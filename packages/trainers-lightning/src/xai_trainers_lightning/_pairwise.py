@@ -29,7 +29,7 @@ def finer_pairs(
         against: The group that every other one is compared with.
 
     Raises:
-        InputError: There are not two classes, or no such column, or a group is spread over both classes.
+        InputError: There are not two classes, no such column or group, or a group is spread over both classes.
     """
     where = "training.params.pairwise"
     if classes is None or len(classes) != 2:
@@ -45,6 +45,11 @@ def finer_pairs(
     target = predictions["target"].astype(str).to_numpy()
     for name, expected in [(str(against), str(classes[0])), *((name, str(classes[1])) for name in names)]:
         others = sorted(set(target[groups == name]) - {expected})
+        if others and str(against) not in groups:
+            raise InputError(
+                f"{where}.against: the column {column!r} holds no {str(against)!r}.{did_you_mean(str(against), names)} "
+                f"It holds: {', '.join(names)}."
+            )
         if others:
             raise InputError(
                 f"{where}: the group {name!r} ({column}) has scans of the class {others[0]!r}, but scores against "

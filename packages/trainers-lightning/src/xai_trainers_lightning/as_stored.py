@@ -34,10 +34,18 @@ class AsStored(Trainer):
         "properties": SCORING,
     }
     scoring_params: ClassVar[frozenset[str]] = frozenset(SCORING)
+    trains: ClassVar[bool] = False
 
     def __init__(self, *, bootstrap: int = 1000, pairwise: Mapping[str, Any] | None = None) -> None:
         self.bootstrap = bootstrap
         self.pairwise = pairwise
+
+    def check_study(self, table: pd.DataFrame, task: Task, classes: Sequence[str] | None) -> None:  # noqa: ARG002
+        """Refuse a study that ``pairwise`` does not fit; see ``Trainer.check_study``."""
+        if self.pairwise is not None:
+            from ._pairwise import finer_pairs
+
+            finer_pairs(table, classes, **self.pairwise)
 
     def train(
         self,

@@ -185,6 +185,13 @@ class LightningTrainer(Trainer):
         self.bootstrap = bootstrap
         self.pairwise = pairwise
 
+    def check_study(self, table: pd.DataFrame, task: Task, classes: Sequence[str] | None) -> None:  # noqa: ARG002
+        """Refuse a study that ``pairwise`` does not fit; see ``Trainer.check_study``."""
+        if self.pairwise is not None:
+            from ._pairwise import finer_pairs
+
+            finer_pairs(table, classes, **self.pairwise)
+
     def train(
         self,
         model: nn.Module,

@@ -72,7 +72,7 @@ def settings_of(model: nn.Module) -> list[Any] | None:
 def _of_module(module: nn.Module, names: dict[int, str]) -> list[Any]:
     own = []
     if isinstance(module, fx.GraphModule):  # a class of its own, whose forward is generated
-        own.append(("forward", _function(type(module).forward, names)))
+        own.append(("forward", _frozen(type(module).forward, names)))
     for attribute, value in vars(module).items():
         if attribute in _APART:
             continue

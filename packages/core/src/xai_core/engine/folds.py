@@ -18,8 +18,10 @@ from .. import registry
 from ..errors import InputError, PluginError, RunError
 from ..types import Fold, RunContext, TrainingResult
 from .attribution import check_explainers
+from .building import build_model, check_stored, check_unchanged
 from .calls import at_work
 from .hooks import Hooks
+from .paramfiles import param_files
 from .preprocessing import Preprocessing, TrainingVolumes, volume
 from .progress import is_terminal, log, track
 from .scans import image_of
@@ -103,14 +105,6 @@ def input_shape(study: Study, preprocessing: Preprocessing, indices: Sequence[in
     return c, d, h, w
 
 
-def _build_model(slot: Mapping[str, Any], shape: tuple[int, int, int, int], outputs: int) -> nn.Module:
-    with at_work("model", slot["name"], f"building a network for {tuple(shape)}"):
-        model = registry.create("model", slot["name"], **slot["params"]).build(shape, outputs)
-    if not isinstance(model, nn.Module):
-        raise PluginError(f"The model {slot['name']} built a {type(model).__name__}, not a torch.nn.Module.")
-    return model
-
-
 def train_fold(study: Study, units: Units, hooks: Hooks, index: int) -> None:
     """Train one fold unless it is done already; its files appear in ``fold-<index>`` all at once."""
     fold = study.folds[index]
@@ -125,7 +119,8 @@ def train_fold(study: Study, units: Units, hooks: Hooks, index: int) -> None:
         preprocessing.fit([study.subjects[i] for i in train])
         tested = study.part([*fold.test, *fold.held_out])
         shape = input_shape(study, preprocessing, [*train, *val, *tested])
-        model = _build_model(study.config["model"], shape, study.outputs)
+        model = build_model(study.config["model"], shape, study.outputs)
+        check_stored(study, shape, model, seed)
         hooks.call("xai_model_built", model=model, fold=index)
         check_explainers(
             study.config["explainers"], model, volume(preprocessing.cached(train[0], study.subjects[train[0]]))
@@ -153,7 +148,9 @@ def train_fold(study: Study, units: Units, hooks: Hooks, index: int) -> None:
             context,
         )
         hooks.call("xai_training_finished", model=model, fold=index, result=result, context=context)
-        _save(folder, model, preprocessing, result, {"input_shape": shape, "outputs": study.outputs})
+        files = param_files("model", study.config["model"])
+        about = {"input_shape": shape, "outputs": study.outputs, "model_files": files}
+        _save(folder, model, preprocessing, result, about)
     # The mean of the controls of an earlier training part must not be taken for this one's.
     (study.folder / f"fold-{index}" / "controls.pt").unlink(missing_ok=True)
 
@@ -242,8 +239,9 @@ class FoldModel:
             raise InputError(f"{folder} has no trained fold {index}. Trained: {', '.join(trained) or 'none'}.")
         about = json.loads((path / "training.json").read_text(encoding="utf-8"))
         slot = config["model"]
+        check_unchanged(slot, about.get("model_files", {}), path)
         with seeded(0):
-            model = _build_model(slot, tuple(about["input_shape"]), about["outputs"])
+            model = build_model(slot, tuple(about["input_shape"]), about["outputs"])
         try:
             model.load_state_dict(torch.load(path / "checkpoint.pt", map_location="cpu", weights_only=True))
         except Exception as error:

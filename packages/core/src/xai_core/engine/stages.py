@@ -27,6 +27,8 @@ from .versions import component_versions, slot_identity, software_versions
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..interfaces import Trainer
+
 __all__ = [
     "analyse", "finish_explanations", "finish_training", "report", "run_folds", "save_metrics", "save_study",
     "scores_of", "tsv",
@@ -42,6 +44,7 @@ def save_study(study: Study, folder: Path) -> None:
     """Check scans and folds, and write ``subjects.tsv``, ``splits.tsv`` and ``run.json``."""
     import pandas as pd
 
+    _check_trainer(study)
     splits = [
         {"fold": index, "part": part, "subject_id": person}
         for index, fold in enumerate(study.folds)
@@ -65,6 +68,14 @@ def save_study(study: Study, folder: Path) -> None:
     write_text(folder / "subjects.tsv", tsv(study.table))
     write_text(folder / "splits.tsv", tsv(pd.DataFrame(splits)))
     write_text(folder / "run.json", json.dumps(info, indent=2, ensure_ascii=False) + "\n")
+
+
+def _check_trainer(study: Study) -> None:
+    """Let the trainer refuse the study before anything is trained."""
+    slot = study.config["training"]
+    trainer: Trainer = registry.create("trainer", slot["name"], **slot["params"])
+    with at_work("trainer", slot["name"], "checking the study"):
+        trainer.check_study(study.table, study.task, study.classes)
 
 
 def run_folds(study: Study, units: Units, hooks: Hooks, *, explain: bool) -> None:
@@ -211,7 +222,7 @@ def _warn_of_losses(results: RunResults, slots: Sequence[Mapping[str, Any]]) -> 
         if lossy:
             worst = max(lossy, key=lossy.__getitem__)
             log.warning(
-                "%s: of %d of %d maps more than 1 %% of the relevance is missing (most: %s, %.1f %%). See "
+                "%s: in %d of %d maps more than 1 %% of the relevance is missing (most: %s, %.1f %%). See "
                 "conservation or details in their sidecars; lrp's layer_sums say where, path methods want more steps.",
                 slot["id"], len(lossy), len(shares), worst, 100 * lossy[worst],
             )  # fmt: skip

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from .. import registry
 from ..config.structure import slots_of
+from .paramfiles import param_files
 
 if TYPE_CHECKING:
     from ..interfaces import Trainer
@@ -52,12 +53,13 @@ def component_versions(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def slot_identity(kind: str, slot: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what decides what a component computes: its package, version, class and parameters, its libraries too."""
-    info = registry.info(kind, slot["name"])
+    """Return what decides what a component computes: package, version, class, parameters, their files, libraries."""
+    info, files = registry.info(kind, slot["name"]), param_files(kind, slot)
     return {
         "target": f"{info.package} {info.version} {info.target}",
         "params": slot["params"],
         "libraries": _libraries(info.package),
+        **({"files": files} if files else {}),
     }
 
 
