@@ -478,7 +478,7 @@ def test_a_loss_above_one_percent_is_told_and_no_other(
     assert len(warnings) == (said is not None)
     written = (results.folder / "log.txt").read_text(encoding="utf-8")
     if said is not None:
-        assert re.search(rf"told: of {said}", warnings[0])
+        assert re.search(rf"told: in {said}", warnings[0])
         assert warnings[0] in written
     else:
         assert "WARNING" not in written
