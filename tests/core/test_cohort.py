@@ -510,4 +510,4 @@ def test_lrp_tells_what_a_narrow_network_loses(study: Path) -> None:
         left = law["start"] - law["sum_of_relevance"] - law["absorbed_by_biases"] - law["absorbed_by_epsilon"]
         assert law["unexplained"] == pytest.approx(left, abs=1e-6)
         assert law["sum_of_relevance"] == pytest.approx(record.sidecar["sum_of_relevance"], rel=1e-5)
-    assert "relevance: of " in (results.folder / "log.txt").read_text(encoding="utf-8")
+    assert "relevance: in " in (results.folder / "log.txt").read_text(encoding="utf-8")
