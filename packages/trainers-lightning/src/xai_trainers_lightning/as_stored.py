@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from xai_core import Trainer, TrainingResult
 
-from .plugin import SCORING
+from .scoring import SCORING
 
 if TYPE_CHECKING:
     import pandas as pd
