@@ -5,6 +5,7 @@ Importing this package is light. ``Pipeline`` and everything below ``xai_core.en
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from .errors import ConfigError, InputError, NotApplicable, PluginError, RunError, XaiError
@@ -26,6 +27,10 @@ from .types import Attribution, Fold, RunContext, Task, TrainingResult
 
 if TYPE_CHECKING:
     from .engine.pipeline import Pipeline
+
+# PyTorch gives large tensors back to Linux after each operation and gets them anew, page by page of 4 KiB: with a
+# feature map of 100 MB that takes longer than the convolution. It then asks for huge pages. Read at its first tensor.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 __version__ = "0.1.0"
 

@@ -28,7 +28,7 @@ from xai_core.canonical import Canonical, Part
 from xai_core.canonical.operations import Affine
 
 from ._ledger import Entry
-from ._maps import LinearMap
+from ._maps import LinearMap, in_slabs
 from ._propagate import PassOn, Propagation
 from ._rules import Rule, signed_terms
 from ._settings import ORIGINAL, Settings
@@ -128,10 +128,14 @@ class PositiveInputs(Rule):
         up = weight > 0
         bias = torch.zeros_like(weight) if layer.bias is None else layer.bias
         bias = torch.where(up, bias.clamp(min=0), bias.clamp(max=0))
-        share = x.clamp(min=0).mul_(weight)
-        z = share + bias
-        # Both parts of z are of its sign: where it is zero so is the contribution.
-        return share.div_(z).nan_to_num_(0).mul_(relevance).mul_(torch.where(up, 2, -1))
+        factor = torch.where(up, 2, -1)
+        result = torch.empty_like(x)
+        for out, part, given in in_slabs(result, x, relevance):
+            share = part.clamp(min=0).mul_(weight)
+            # Both parts of z are of its sign: where it is zero so is the contribution.
+            share.div_(share + bias).nan_to_num_(0)
+            torch.mul(share.mul_(given), factor, out=out)
+        return result
 
 
 class _Norm(LinearMap):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -14,10 +16,44 @@ from xai_core.canonical.operations import Affine, Biased
 
 from ._phases import transpose_by_phases
 
-__all__ = ["LinearMap", "Terms", "map_of"]
+__all__ = ["Half", "LinearMap", "Terms", "in_slabs", "map_of", "whole"]
+_SLAB = 16  # slices
 
 
-Terms = list[tuple[Tensor, Tensor | None]]
+def in_slabs(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Yield the same few slices of each tensor [N, C, D, ...]: what is made of them stays in the processor's cache."""
+    axis = 2 if tensors[0].ndim > 2 else 0
+    return zip(*(tensor.split(_SLAB, axis) for tensor in tensors), strict=True)
+
+
+@dataclass(frozen=True)
+class Half:
+    """What of a tensor is positive, or negative, made when it is needed: it is as large as the tensor."""
+
+    x: Tensor
+    positive: bool
+
+    def tensor(self) -> Tensor:
+        """Return it, zero elsewhere."""
+        return self._of(self.x)
+
+    def weigh(self, values: Tensor) -> Tensor:
+        """Multiply values of its shape by it, in place."""
+        for part, x in in_slabs(values, self.x):
+            part.mul_(self._of(x))
+        return values
+
+    def _of(self, x: Tensor) -> Tensor:
+        return x.clamp(min=0) if self.positive else x.clamp(max=0)
+
+
+Terms = list[tuple[Tensor | Half, Tensor | None]]
+
+
+def whole(part: Tensor | Half) -> Tensor:
+    """Return a term's input as a tensor."""
+    return part.tensor() if isinstance(part, Half) else part
+
 
 # Convolutions of fewer channels leave the vector units idle: several are done at once, side by side.
 _FEW_CHANNELS = 2
@@ -47,17 +83,24 @@ class LinearMap(ABC):
 
     def apply_all(self, terms: Terms) -> Tensor:
         """Return the sum of ``apply`` over (x, weight)."""
-        result = self.apply(*terms[0])
-        for x, weight in terms[1:]:
-            result.add_(self.apply(x, weight))
+        part, weight = terms[0]
+        result = self.apply(whole(part), weight)
+        for part, weight in terms[1:]:
+            result.add_(self.apply(whole(part), weight))
         return result
 
     def weigh_all(self, s: Tensor, terms: Terms) -> Tensor:
         """Return the sum of ``x * transpose(s)`` over (x, weight)."""
-        result = self.transpose(s, *terms[0]).mul_(terms[0][0])
-        for x, weight in terms[1:]:
-            result.add_(self.transpose(s, x, weight).mul_(x))
+        shares = (self._weighed(s, part, weight) for part, weight in terms)
+        result = next(shares)
+        for share in shares:
+            result.add_(share)
         return result
+
+    def _weighed(self, s: Tensor, part: Tensor | Half, weight: Tensor | None) -> Tensor:
+        if isinstance(part, Half):
+            return part.weigh(self.transpose(s, part.x, weight))
+        return self.transpose(s, part, weight).mul_(part)
 
 
 class _Convolution(LinearMap):
@@ -79,16 +122,24 @@ class _Convolution(LinearMap):
         self._rest = [r - p for r, p in zip(reach, inner.padding, strict=True)]  # padding of the convolution back
         narrow = plain and self._batched and inner.out_channels <= _NARROW and set(inner.stride) == {1}
         self._turned = narrow and min(self._rest) >= 0
+        self._channels_last = self.weight.ndim == 5 and self.weight.stride(1) == 1
+
+    def _laid_out(self, weight: Tensor | None) -> Tensor | None:
+        """Return weights in the layer's own order in memory, which decides that of the result."""
+        if not self._channels_last or weight is None or weight.stride(1) == 1:
+            return weight
+        return weight.clone(memory_format=torch.channels_last_3d)
 
     def apply(self, x: Tensor, weight: Tensor | None) -> Tensor:
-        result: Tensor = torch.ops.aten.convolution(x if self._batched else x[None], weight, None, *self._settings)
+        given = x if self._batched else x[None]
+        result: Tensor = torch.ops.aten.convolution(given, self._laid_out(weight), None, *self._settings)
         return result if self._batched else result[0]
 
     def transpose(self, s: Tensor, x: Tensor, weight: Tensor | None) -> Tensor:
         if self._by_phases and weight is not None:
             return transpose_by_phases(s, weight, x.shape[2:], self._settings[0], self._settings[1])
         if self._turned and weight is not None:
-            turned = weight.flip(list(range(2, weight.ndim))).transpose(0, 1)
+            turned = self._laid_out(weight.flip(list(range(2, weight.ndim))).transpose(0, 1).contiguous())
             ones, zeros = [1] * len(self._rest), [0] * len(self._rest)
             back: Tensor = torch.ops.aten.convolution(
                 s, turned, None, ones, self._rest, self._settings[2], False, zeros, 1
@@ -112,7 +163,7 @@ class _Convolution(LinearMap):
 
 def _side_by_side(terms: Terms) -> tuple[Tensor, Tensor]:
     """Return all inputs and all weights along the axis of input channels: one convolution then adds them up."""
-    return torch.cat([x for x, _ in terms], 1), torch.cat([cast(Tensor, weight) for _, weight in terms], 1)
+    return torch.cat([whole(part) for part, _ in terms], 1), torch.cat([cast(Tensor, weight) for _, weight in terms], 1)
 
 
 class _Dense(LinearMap):

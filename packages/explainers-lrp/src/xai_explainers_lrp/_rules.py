@@ -17,7 +17,7 @@ from torch import Tensor
 from xai_core import InputError
 
 from ._ledger import Entry
-from ._maps import LinearMap, Terms
+from ._maps import Half, LinearMap, Terms, whole
 
 __all__ = ["AlphaBeta", "Epsilon", "Flat", "Gamma", "Pass", "Proportion", "Rule", "WSquare", "ZBox", "signed_terms"]
 
@@ -107,7 +107,7 @@ def signed_terms(x: Tensor, weight: Tensor | None, positive: bool) -> Terms:
     same, other = (up, down) if positive else (down, up)
     if not bool(x.amin() < 0):
         return [(x, same)]
-    return [(x.clamp(min=0), same), (x.clamp(max=0), other)]
+    return [(Half(x, positive=True), same), (Half(x, positive=False), other)]
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ class Gamma(Rule):
         if len(terms) == 1 and layer.weight is not None and terms[0][1] is not None:
             terms = [(x, layer.weight + self.gamma * terms[0][1])]
         else:
-            terms = [(x, layer.weight), *((self.gamma * part, weight) for part, weight in terms)]
+            terms = [(x, layer.weight), *((self.gamma * whole(part), weight) for part, weight in terms)]
         return _share(layer, terms, bias, relevance, entry)
 
 
