@@ -213,7 +213,7 @@ def test_help_lists_every_command(xai: Xai) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_command_is_a_module_with_help_and_verbose(xai: Xai, name: str) -> None:
-    command = importlib.import_module(f"xai_core.cli.{name}").command
+    command = importlib.import_module(f"xai_core.cli.{name.replace('-', '_')}").command
     assert isinstance(command, click.Command)
     assert command.name == name
     assert cli.get_command(click.Context(cli), name) is command

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -266,6 +267,29 @@ class OwnState(Learning):
         return {"mean": SimpleNamespace(value=self.mean)}
 
 
+class FittingInPlace(Learning):
+    """Normalises the scans that it learns from, in place."""
+
+    def fit(self, subjects: Sequence[tio.Subject]) -> None:
+        super().fit(subjects)
+        for subject in subjects:
+            subject["image"].data.sub_(self.mean)
+
+
+def first_channel(image: tio.Image) -> None:
+    image.set_data(image.data[:1])
+
+
+def nan_in_second_channel(image: tio.Image) -> None:
+    image.data[1:] = torch.nan
+
+
+def mask_by_channel(subject: tio.Subject) -> tio.Subject:
+    mask = subject["ground_truth"]
+    mask.set_data(mask.data.expand(subject["image"].num_channels, -1, -1, -1))
+    return subject
+
+
 class InPlaceAffine(tio.Transform):
     """Writes into the scan's own affine."""
 
@@ -278,6 +302,7 @@ class InPlaceAffine(tio.Transform):
 T = TransformConformance
 USABLE, INPUT = "test_result_is_usable", "test_input_is_untouched"
 AFFINE, FOLLOWS = "test_affine_tells_the_geometry", "test_image_follows_its_affine"
+RETURNS, CHANNELS = "test_relevance_returns_to_its_voxels", "test_several_channels"
 TRANSFORMS: list[tuple[type, str, type[Component], str]] = [
     (T, USABLE, transform(lambda: lambda subject: subject), "build returned function"),
     (T, USABLE, transform(lambda: Each(make_nan)), "NaN or infinite voxels"),
@@ -300,6 +325,13 @@ TRANSFORMS: list[tuple[type, str, type[Component], str]] = [
     (T, FOLLOWS, transform(lambda: tio.Flip(1, include=["image"])), "a spot of the image went"),
     (T, FOLLOWS, transform(lambda: Each(roll_image)), "a spot of the image went"),
     (T, FOLLOWS, transform(lambda: Whole(crop_to_mask)), "the image depends on its mask"),
+    (T, RETURNS, transform(lambda: Each(flip_image)), "relevance of a spot came back .* mm away"),
+    (T, RETURNS, transform(lambda: Each(move_affine, scalars=False)), "relevance of a spot came back .* mm away"),
+    (T, RETURNS, transform(lambda: tio.Flip(1)), "relevance of a spot came back .* mm away"),
+    (T, CHANNELS, transform(lambda: Each(first_channel)), "1 channels of 2 are left"),
+    (T, CHANNELS, transform(lambda: Each(nan_in_second_channel)), "NaN or infinite"),
+    (T, CHANNELS, transform(lambda: Whole(mask_by_channel)), "the mask has 2 channels"),
+    (T, "test_fitting_leaves_the_scans_alone", transform(FittingInPlace), "fit changed the voxels of image"),
     (T, "test_what_was_learnt_is_restored", transform(Forgetting), "the restored transform gives another result"),
 ]  # fmt: skip
 
@@ -360,6 +392,7 @@ def reshuffled(fold: Fold, _table: pd.DataFrame) -> list[Fold]:
 
 
 P = SplitterConformance
+ONCE, APART = "test_nobody_is_tested_twice_in_a_repeat", "test_held_out_people_take_no_part"
 PARTS, KNOWN, SEED = "test_no_person_in_two_parts", "test_parts_name_known_people_once", "test_same_seed_same_folds"
 SPLITTERS: list[tuple[type, str, type[Component], str]] = [
     (P, PARTS, splitter(by_row), "in two parts: "),
@@ -367,6 +400,10 @@ SPLITTERS: list[tuple[type, str, type[Component], str]] = [
     (P, PARTS, splitter(lambda f, _: [Fold(f.train, (*f.val, f.train[0]), f.test)]), "in two parts: "),
     (P, PARTS, splitter(lambda f, _: [Fold(f.train, (*f.val, f.test[0]), f.test)]), "in two parts: "),
     (P, PARTS, splitter(lambda *_: []), "no fold"),
+    (P, ONCE, splitter(lambda f, _: [f, f]), "tested twice in repeat 0"),
+    (P, ONCE, splitter(lambda f, _: [replace(f, repeat=1)]), "repeats are numbered"),
+    (P, APART, splitter(lambda f, _: [replace(f, held_out=f.test)]), "held out and in a part"),
+    (P, APART, splitter(lambda f, _: [f, replace(f, held_out=("x",), repeat=1)]), "other people are held out"),
     (P, KNOWN, splitter(lambda f, _: [Fold((*f.train, "sub-x"), f.val, f.test)]), r"unknown people: \['sub-x'\]"),
     (P, KNOWN, splitter(lambda f, _: [Fold((*f.train, f.train[0]), f.val, f.test)]), "somebody is there twice"),
     (P, KNOWN, splitter(lambda f, _: [Fold(f.train, f.val, ())]), "the test part is empty"),

@@ -124,7 +124,12 @@ def unseeded(self: Any, number: int) -> list[int]:
     return np.random.default_rng().permutation(number).tolist()  # type: ignore[no-any-return]
 
 
+def from_the_test_part(self: Any, validation: Any, predictions: Any, *_: Any) -> Any:
+    return predictions.assign(new=range(len(predictions))[::-1])
+
+
 T, BOTH = TrainerConformance, "test_trains_both_tasks"
+SCORES, CALIBRATE = "test_scores_and_tables_can_be_written", "test_calibrates_by_adding_columns"
 TRAINERS: list[tuple[type, str, type[Component], str]] = [
     (T, BOTH, ending(lambda m, h, _: m), "train returned TinyConvNet"),
     (T, BOTH, trainer(step=lambda self, optimiser: None), "classification: no parameter changed"),
@@ -142,6 +147,14 @@ TRAINERS: list[tuple[type, str, type[Component], str]] = [
     (T, "test_stops_when_told", trainer(goes_on=silent), r"called for the epochs \[\]"),
     (T, "test_stops_when_told", trainer(goes_on=one_too_many), "2 epochs after on_epoch returned False"),
     (T, "test_stops_when_told", trainer(goes_on=without_loss), r"on_epoch got \['loss'\]"),
+    (T, SCORES, trainer(metrics=lambda self, *_: {"auc": {"value": float("nan")}}), "cannot be written as JSON"),
+    (T, SCORES, trainer(metrics=lambda self, *_: {"auc": {"value": "high"}}), "value of auc is no number"),
+    (T, SCORES, trainer(tables=lambda self, *_: {"roc": [0, 1]}), r"tables returned \{'roc': 'list'\}"),
+    (T, SCORES, trainer(metrics=lambda self, p, *_: {"n": p.insert(0, "new", 1)}), "changed the predictions"),
+    (T, CALIBRATE, trainer(calibrate=lambda self, v, p, *_: p.sort_values("target")), "calibrate changed the pred"),
+    (T, CALIBRATE, trainer(calibrate=lambda self, v, p, *_: p.drop(columns="fold")), "may only add columns"),
+    (T, CALIBRATE, trainer(calibrate=from_the_test_part), "new depends on the other test scans"),
+    (T, CALIBRATE, trainer(calibrate=lambda self, v, p, *_: p.iloc[: len(v)]), "without a validation part"),
 ]
 
 # --- evaluators -------------------------------------------------------------------------------------------------------

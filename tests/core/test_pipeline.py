@@ -232,7 +232,8 @@ class Recorder:
         self.calls.append("run_started")
 
     @hookimpl
-    def xai_dataset_ready(self, config: dict[str, Any], subjects: Any) -> None:
+    def xai_dataset_ready(self, config: dict[str, Any], subjects: Any, folder: Path) -> None:
+        assert folder.is_dir()
         self.calls.append(f"dataset_ready {len(subjects)}")
 
     @hookimpl

@@ -47,6 +47,7 @@ def test_a_good_file_is_completed(pipeline: Write, tmp_path: Path) -> None:
     assert list(found)[:5] == ["version", "name", "seed", "device", "output"]
     assert found == {
         "version": 1, "name": "pipeline", "seed": 42, "device": "auto", "output": str(tmp_path / "study" / "results"),
+        "quality": True,
         "data": {
             "name": "table",
             "params": {"table": str(tmp_path / "study" / "people.tsv"), "bids": None, "target": "diagnosis"},
@@ -123,7 +124,7 @@ PROBLEMS = """
 pipeline.yaml:1: version: must be 1, not 2.
 pipeline.yaml:2: seed: must be an integer, not 0.0001.
 pipeline.yaml:3: devise: unknown key. Did you mean 'device'? Known here: analyses, data, device, evaluators, executor,
- explainers, model, name, output, reports, seed, split, training, version.
+ explainers, model, name, output, quality, reports, seed, split, training, version.
 pipeline.yaml:4: data: must be a mapping, not 'table'. Write it as {name: ..., params: {...}}.
 pipeline.yaml:5: split.parms: unknown key. Did you mean 'params'? Known here: name, params.
 pipeline.yaml:6: model.params.depht: unknown parameter. Did you mean 'depth'? Known here: depth, weights, width.

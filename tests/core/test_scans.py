@@ -18,6 +18,8 @@ import torch
 import torchio as tio
 
 from xai_core import InputError
+from xai_core.engine.imagefile import ImageRead, read_image_file
+from xai_core.engine.looks import Look, grids_text
 from xai_core.engine.scans import ScanChecks, check_image_file, image_of, several
 
 AFFINE = np.array([[-2.0, 0, 0, 10], [0, 2, 0, -20], [0, 0, 3, -30], [0, 0, 0, 1]])
@@ -228,6 +230,10 @@ def checks(tmp_path: Path) -> ScanChecks:
     return ScanChecks(tmp_path / ".xai" / "scans.json")
 
 
+def memory(tmp_path: Path) -> dict[str, Any]:
+    return dict(json.loads((tmp_path / ".xai" / "scans.json").read_text(encoding="utf-8")))
+
+
 def test_all_problems_are_in_one_message(tmp_path: Path) -> None:
     good = [subject(save(tmp_path / f"good{i}.nii")) for i in range(2)]
     bad = [subject(save(tmp_path / f"bad{i}.nii", with_hole(np.nan))) for i in range(7)]
@@ -237,7 +243,7 @@ def test_all_problems_are_in_one_message(tmp_path: Path) -> None:
     assert lines[0] == "7 scans cannot be used:"
     assert [line.partition(":")[0].strip() for line in lines[1:6]] == ["b0", "b1", "b2", "b3", "b4"]
     assert lines[6:] == ["  and 2 more"]
-    assert not (tmp_path / ".xai").exists(), "something was written although the study was refused"
+    assert {Path(key).stem for key in memory(tmp_path)} >= {"good0", "good1"}, "the good ones are not looked at again"
 
 
 def test_one_problem_is_one_line(tmp_path: Path) -> None:
@@ -261,11 +267,11 @@ class Counter:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.looked: list[str] = []
-        monkeypatch.setattr("xai_core.engine.scans.check_image_file", self)
+        monkeypatch.setattr("xai_core.engine.scans.read_image_file", self)
 
-    def __call__(self, path: Path, name: str) -> str | None:
-        self.looked.append(name)
-        return check_image_file(path, name)
+    def __call__(self, path: Path, name: str, *, mask: bool = False) -> ImageRead:
+        self.looked.append(f"mask of {name}" if mask else name)
+        return read_image_file(path, name, mask=mask)
 
 
 def test_unchanged_scans_are_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,7 +281,7 @@ def test_unchanged_scans_are_looked_at_once(tmp_path: Path, monkeypatch: pytest.
     first = checks(tmp_path).hashes(scans, names)
     assert len(set(first)) == 3
     assert checks(tmp_path).hashes(scans, names) == first
-    assert counter.looked == names
+    assert sorted(counter.looked) == names
 
 
 def rewrite(path: Path) -> None:
@@ -341,7 +347,7 @@ def test_broken_memory_is_made_anew(tmp_path: Path, text: str) -> None:
     (tmp_path / ".xai" / "scans.json").write_text(text)
     (found,) = checks(tmp_path).hashes([subject(path)], ["p"])
     assert len(found) == 64
-    assert str(path) in json.loads((tmp_path / ".xai" / "scans.json").read_text(encoding="utf-8"))
+    assert str(path) in memory(tmp_path)
 
 
 def test_several_files_of_one_image(tmp_path: Path) -> None:
@@ -395,3 +401,103 @@ def test_compressed_differently_is_another_file_with_the_same_scan(tmp_path: Pat
     path.write_bytes(gzip.compress((tmp_path / "x.nii").read_bytes()))
     one, other = checks(tmp_path).hashes([subject(tmp_path / "x.nii"), subject(path)], ["a", "b"])
     assert one != other
+
+
+# --- several files, masks, what is measured on the way ----------------------------------------------------------------
+
+
+def test_channels_on_different_grids_are_refused(tmp_path: Path) -> None:
+    beside = AFFINE.copy()
+    beside[0, 3] += 5
+    first = save(tmp_path / "t1.nii")
+    for other, expected in (
+        (save(tmp_path / "small.nii", values(8, 9, 9)), "but has 8 x 9 x 9 voxels, its image 8 x 9 x 10"),
+        (save(tmp_path / "beside.nii", values() + 1, beside), r"but lies up to 5\.0 mm beside its image"),
+    ):
+        both = tio.Subject(image=tio.ScalarImage([first, other]), subject_id="p")
+        with pytest.raises(InputError, match=rf"p: the image .*{other.name} is a channel beside t1\.nii, {expected}"):
+            checks(tmp_path).hashes([both], ["p"])
+
+
+def masked(image: Path, mask: Path) -> tio.Subject:
+    truth = tio.LabelMap(mask, verify_path=False)
+    return tio.Subject(image=tio.ScalarImage(image), ground_truth=truth, subject_id="p")
+
+
+def test_masks_are_looked_at_before_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = save(tmp_path / "x.nii")
+    good = save(tmp_path / "empty.nii", np.zeros((8, 9, 10), "u1"))
+    counter = Counter(monkeypatch)
+    for _ in range(2):
+        checks(tmp_path).hashes([masked(image, good)], ["p"])
+    assert counter.looked == ["p", "mask of p"], "an empty mask is fine (a control's), and is looked at once"
+    for mask, expected in (
+        (tmp_path / "gone.nii", "does not exist"),
+        (truncated(tmp_path / "cut.nii.gz"), "cannot be read"),
+        (save(tmp_path / "other.nii", np.zeros((4, 4, 4), "u1")), "has 4 x 4 x 4 voxels, its image 8 x 9 x 10"),
+    ):
+        with pytest.raises(InputError, match=rf"p: the mask .*{mask.name} {expected}"):
+            checks(tmp_path).hashes([masked(image, mask)], ["p"])
+
+
+def test_visitor_gets_what_is_read_and_what_it_wants(tmp_path: Path) -> None:
+    paths = [save(tmp_path / "a.nii", values() + 1), save(tmp_path / "b.nii", with_hole(np.nan)), tmp_path / "gone.nii"]
+    scans, names = [subject(path) for path in paths], ["a", "b", "c"]
+    seen: dict[int, ImageRead] = {}
+
+    def visit(index: int, channel: int, read: ImageRead) -> None:
+        assert channel == 0
+        seen[index] = read
+
+    looks = checks(tmp_path).look(scans, names, visit)
+    assert [bool(look.problems) for look in looks] == [False, True, True]
+    np.testing.assert_array_equal(seen[0].values, values() + 1)
+    assert (seen[0].digest, seen[0].dtype, seen[0].problem) == (looks[0].digest, "float32", None)
+    assert "NaN" in str(seen[1].problem)
+    assert "does not exist" in str(seen[2].problem)
+
+    seen.clear()
+    assert checks(tmp_path).look(scans, names, visit)[:2] == looks[:2]
+    assert set(seen) == {2}, "what is known and unchanged is not read; what is missing is looked for each time"
+    seen.clear()
+    checks(tmp_path).look(scans, names, visit, lambda index, digest: index == 0 and digest == looks[0].digest)
+    assert set(seen) == {0, 2}
+
+
+def test_passing_faults_are_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file server that stumbles once must not have a scan refused for ever."""
+    path = save(tmp_path / "x.nii.gz")
+    original = Path.read_bytes
+
+    def stale(_path: Path) -> bytes:
+        raise OSError(116, "Stale file handle")
+
+    monkeypatch.setattr(Path, "read_bytes", stale)
+    assert "Stale file handle" in checks(tmp_path).look([subject(path)], ["p"])[0].problems[0]
+    monkeypatch.setattr(Path, "read_bytes", original)
+    assert not checks(tmp_path).look([subject(path)], ["p"])[0].problems
+
+
+def test_an_interrupt_ends_the_looking(tmp_path: Path) -> None:
+    scans = [subject(save(tmp_path / f"{i}.nii", values() + i)) for i in range(30)]
+
+    def stop(index: int, channel: int, read: ImageRead) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        checks(tmp_path).look(scans, [str(i) for i in range(30)], stop)
+
+
+def test_grids_of_a_cohort(tmp_path: Path) -> None:
+    shapes = [(8, 9, 10)] * 3 + [(8, 9, 11)]
+    scans = [subject(save(tmp_path / f"{i}.nii", values(*shape) + i)) for i, shape in enumerate(shapes)]
+    looks = checks(tmp_path).look(scans, list("abcd"))
+    assert looks[0].grid == "8 x 9 x 10 voxels of 2 x 2 x 3 mm, LAS"
+    assert grids_text(looks[:3]) is None
+    assert grids_text(looks) == (
+        "the scans have 2 grids: 8 x 9 x 10 voxels of 2 x 2 x 3 mm, LAS (3 scans, such as a); "
+        "8 x 9 x 11 voxels of 2 x 2 x 3 mm, LAS (1 scan, such as d)"
+    )
+    many = grids_text([Look(str(i), "", grid=f"grid {i}") for i in range(9)])
+    assert many is not None
+    assert many.endswith("; and 3 more")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -163,14 +164,14 @@ def test_table_has_a_row_for_each_scan(make: Make, tmp_path: Path) -> None:
     assert list(table.columns) == [*first, "age", "sex"]
     assert list(table["scan_id"]) == ["sub-a_ses-1", "sub-a_ses-2", "sub-b"], "a column of the study took its place"
     assert table["image"].tolist()[0] == str(path)
-    assert table["image"].isna().tolist() == [False, True, True]
+    assert table["image"].isna().tolist() == [False, True, False], "of several channels the first one's"
     assert table["ground_truth"].isna().all()
 
 
 def test_person_of_two_sessions_counts_as_one(make: Make) -> None:
     scans = [subject("p0", "AD", session_id=s) for s in ("1", "2")] + [subject("p1", "CN"), subject("p2", "AD")]
-    study = make(scans, folds=[Fold(("p0",), ("p1",), ("p2",))])
-    assert study.part(study.folds[0].train) == [0, 1]
+    study = make(scans, folds=[Fold(("p0", "p1"), (), ("p2",))])
+    assert study.part(study.folds[0].train) == [0, 1, 2]
 
 
 def test_splitter_gets_the_table_and_a_seed_of_its_own(make: Make) -> None:
@@ -330,16 +331,16 @@ def test_fault_of_the_splitter(make: Make, leak: str) -> None:
         assert study.folds
 
 
-def test_nobody_is_tested_twice_where_maps_are_made(make: Make) -> None:
-    """The second fold's map of a person would take the place of the first one's."""
-    twice = [FOLD, Fold(("p0", "p1"), (), ("p5",))]
-    with pytest.raises(InputError, match=r"tests p5 in fold 0 and in fold 1.*tested once"):
-        assert make(PEOPLE, folds=twice, explainers=[{"id": "x"}]).folds
-    assert len(make(PEOPLE, folds=twice).folds) == 2
+def test_nobody_is_tested_twice_in_one_repeat(make: Make) -> None:
+    """Scores pool a repeat's rows as those of independent people."""
+    again = Fold(("p0", "p1"), (), ("p5",))
+    with pytest.raises(InputError, match=r"tests p5 in fold 0 and in fold 1, both of repeat 0.*own Fold\.repeat"):
+        assert make(PEOPLE, folds=[FOLD, again]).folds
+    assert len(make(PEOPLE, folds=[FOLD, replace(again, repeat=1)], explainers=[{"id": "x"}]).folds) == 2
 
 
 def test_validation_part_may_be_empty(make: Make) -> None:
-    assert make(PEOPLE, folds=[Fold(("p0",), (), ("p1",))]).folds[0].val == ()
+    assert make(PEOPLE, folds=[Fold(("p0", "p1"), (), ("p2",))]).folds[0].val == ()
 
 
 @pytest.mark.parametrize(

@@ -351,3 +351,24 @@ def test_marker_holds_key_and_sizes(tmp_path: Path) -> None:
     publish(tmp_path, "k", OLD)
     marker = json.loads((tmp_path / ".xai" / "units" / "fold-0" / "training.json").read_text(encoding="utf-8"))
     assert marker == {"key": "k", "files": {f"fold-0/{name}": 5 for name in OLD}}
+
+
+def test_scratch_outlives_a_kill_and_belongs_to_one_key(tmp_path: Path) -> None:
+    units = Units(tmp_path)
+    first = units.scratch("fold-0/training", "a" * 64)
+    first.mkdir(parents=True)
+    (first / "state").write_text("half")
+    other = units.scratch("fold-1/training", "a" * 64)
+    other.mkdir(parents=True)
+    units.clear_scratch()  # what the next process does first
+    again = Units(tmp_path).scratch("fold-0/training", "a" * 64)
+    assert again == first
+    assert (again / "state").read_text() == "half"
+    changed = units.scratch("fold-0/training", "b" * 64)
+    assert changed != first
+    assert not first.exists(), "of another training"
+    assert other.exists()
+    units.forget_scratch("fold-1/training")
+    units.forget_scratch("fold-0/training")
+    assert not other.exists()
+    assert not (tmp_path / ".xai" / "scratch").exists()

@@ -11,3 +11,8 @@ from xai_core.testing import TrainerConformance
 class TestLightning(TrainerConformance):
     name = "lightning"
     params: ClassVar[Mapping[str, Any]] = {"epochs": 2}
+
+
+class TestScored(TrainerConformance):
+    name = "lightning"
+    params: ClassVar[Mapping[str, Any]] = {"epochs": 2, "calibration": "temperature", "bias_correction": "cole"}

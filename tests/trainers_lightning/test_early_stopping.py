@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from torch import nn
 
 from xai_core import ConfigError, InputError
 from xai_core.registry import create
-from xai_trainers_lightning._watch import Watch
+from xai_trainers_lightning._best import BestEpoch
 
 CLASSES = torch.tensor([0, 1] * 9)
 
@@ -22,22 +21,16 @@ def trainer(**params: Any) -> Any:
     return create("trainer", "lightning", **params)
 
 
-def watched(context: Any, losses: list[float], **params: Any) -> tuple[int, int]:
+def watched(losses: list[float], **params: Any) -> tuple[int, int]:
     """Return how many epochs were done and the best one when ``losses`` come one after another."""
-    made, linear = trainer(epochs=len(losses), **params), nn.Linear(1, 1)
-    watch = Watch(made, context(), SimpleNamespace(add_scalar=lambda *_: None))  # type: ignore[arg-type]
-    frame = SimpleNamespace(optimizers=[SimpleNamespace(param_groups=[{"lr": 1.0}])], should_stop=False)
+    best = BestEpoch(trainer(epochs=len(losses), **params))
     for epoch, loss in enumerate(losses):
-        nn.init.constant_(linear.weight, epoch)
-        module = SimpleNamespace(model=linear, close_epoch=lambda loss=loss: {made.monitor: loss})
-        frame.current_epoch = epoch
-        watch.on_train_epoch_start(frame)  # type: ignore[arg-type]
-        watch.on_train_epoch_end(frame, module)  # type: ignore[arg-type]
-        if frame.should_stop:
+        best.take(epoch, {params["monitor"]: loss}, lambda epoch=epoch: {"weight": torch.tensor(epoch)})  # type: ignore[misc]
+        if best.is_patience_over(epoch):
             break
-    assert watch.best_weights is not None
-    assert float(watch.best_weights["weight"]) == watch.best_epoch
-    return epoch + 1, watch.best_epoch
+    assert best.weights is not None
+    assert int(best.weights["weight"]) == best.epoch
+    return epoch + 1, best.epoch
 
 
 def keras(losses: list[float], patience: int, min_delta: float) -> tuple[int, int]:
@@ -64,7 +57,7 @@ def test_stops_and_keeps_as_keras_does(context: Any, monitor: str, min_delta: fl
         losses = [float(x) for x in np.abs(0.8 - 0.02 * np.arange(25) + rng.normal(0, 0.02, 25))]
         patience = int(rng.integers(1, 5))
         expected = keras(losses, patience, min_delta)
-        found = watched(context, losses, monitor=monitor, early_stopping=patience, min_delta=min_delta)
+        found = watched(losses, monitor=monitor, early_stopping=patience, min_delta=min_delta)
         assert found == expected
         stopped += found[0] < 25
     assert stopped > 5
@@ -73,9 +66,9 @@ def test_stops_and_keeps_as_keras_does(context: Any, monitor: str, min_delta: fl
 def test_small_gains_add_up(context: Any) -> None:
     """Each epoch gains 0.006: every second one is better by more than 0.01, so a patience of 3 never ends."""
     slowly = [1 - 0.006 * epoch for epoch in range(12)]
-    assert watched(context, slowly, monitor="train_loss", early_stopping=3, min_delta=0.01) == (12, 11)
+    assert watched(slowly, monitor="train_loss", early_stopping=3, min_delta=0.01) == (12, 11)
     too_slowly = [1 - 0.002 * epoch for epoch in range(12)]
-    assert watched(context, too_slowly, monitor="train_loss", early_stopping=3, min_delta=0.01) == (4, 3)
+    assert watched(too_slowly, monitor="train_loss", early_stopping=3, min_delta=0.01) == (4, 3)
 
 
 def test_the_training_loss_needs_no_validation_part(blobs: Any, network: Any, context: Any) -> None:

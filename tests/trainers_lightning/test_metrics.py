@@ -13,11 +13,11 @@ from sklearn import metrics as skl
 
 from xai_core import InputError
 from xai_core.registry import create
-from xai_trainers_lightning import _bootstrap
+from xai_core.statistics import weighted as _bootstrap
 
 
 def metrics(table, task="classification", classes=("CN", "AD"), seed=1, **params):
-    return create("trainer", "lightning", **params).metrics(table, task, classes, seed)
+    return create("trainer", "as-stored", **params).metrics(table, task, classes, seed)
 
 
 def table_of(true, probabilities, classes=("CN", "AD"), people=None):

@@ -43,11 +43,11 @@ def write_group_maps(run: RunResults, output: Path, options: GroupMaps) -> None:
     rows, used = [], set[str]()
     background: Background | None = None
     for explainer in names:
-        records = {record.scan_id: record for record in run.maps(explainer)}
+        records = {(record.scan_id, record.fold): record for record in run.maps(explainer)}
         found = {name: members(records, scans, f"{explainer} of {run.folder}") for name, scans in groups.scans.items()}
         background = background or background_of(options, [record for mine in found.values() for record in mine], grid)
         for name, mine in found.items():
-            row: dict[str, Any] = {"explainer": explainer, "group": name, "n": len(mine)}
+            row: dict[str, Any] = {"explainer": explainer, "group": name, "n": len({record.scan_id for record in mine})}
             if mine:
                 mean, grid = mean_map(mine, grid, resample=options.resample, mni=options.space == "mni")
                 row |= _write(
@@ -146,12 +146,13 @@ def _write(
     sidecar = {
         **head,
         **row,
-        "what": "mean over the scans, voxel by voxel, of relevance per voxel of the network's grid",
+        "what": "mean over the maps of the scans, voxel by voxel, of relevance per voxel of the network's grid",
         "by": options.by,
         "only": options.only,
         "resampled": options.resample,
         "colour_limit_is": f"{options.quantile} quantile of |mean|" if by_quantile else "largest |mean|",
-        "scans": [record.scan_id for record in records],
+        "scans": list(dict.fromkeys(record.scan_id for record in records)),
+        "maps": len(records),
     }
     text = json.dumps(sidecar, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     (output / f"{stem}.json").write_text(text, encoding="utf-8")

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
     from xai_core.engine.results import MapRecord, RunResults
 
-__all__ = ["Groups", "chosen_explainers", "grouped", "members"]
+__all__ = ["Groups", "Scan", "chosen_explainers", "grouped", "members"]
 
 _MOST = 20
+# Scan and fold: in a repeated cross-validation several networks test a scan.
+Scan = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -25,12 +27,12 @@ class Groups:
     """Test scans by group.
 
     Attributes:
-        scans: Scan ids by group, in the order of the table; a group may be empty.
+        scans: Scan ids and folds by group, in the order of the table; a group may be empty.
         without: Scan ids whose group is not known.
-        wrong: How many scans are left out because they were not predicted correctly.
+        wrong: How many predictions are left out because they were not predicted correctly.
     """
 
-    scans: dict[str, list[str]]
+    scans: dict[str, list[Scan]]
     without: list[str]
     wrong: int
 
@@ -46,25 +48,26 @@ def grouped(run: RunResults, by: str | None, *, only_correct: bool) -> Groups:
         raise InputError(f"{run.folder} is a regression: nobody is predicted correctly or not. Set only: all.")
     labels = ["all"] * len(table) if by is None else _labels(table, by, run)
     right = (table["target"] == table["prediction"]).tolist() if only_correct else [True] * len(table)
-    scans: dict[str, list[str]] = {name: [] for name in _order(labels, by, run)}
+    scans: dict[str, list[Scan]] = {name: [] for name in _order(labels, by, run)}
     without, wrong = [], 0
-    for scan, label, kept in zip(table["scan_id"].astype(str), labels, right, strict=True):
+    folds = table["fold"].astype(int).tolist()
+    for scan, fold, label, kept in zip(table["scan_id"].astype(str), folds, labels, right, strict=True):
         if label is None:
             without.append(scan)
         elif not kept:
             wrong += 1
         else:
-            scans[label].append(scan)
+            scans[label].append((scan, fold))
     if not any(scans.values()):
         why = "nobody was predicted correctly" if only_correct else "the run has no test scans"
         raise InputError(f"{run.folder}: every group is empty: {why}.")
-    return Groups(scans, without, wrong)
+    return Groups(scans, list(dict.fromkeys(without)), wrong)
 
 
 def _table(run: RunResults) -> pd.DataFrame:
     predictions, subjects = run.predictions(), run.subjects()
     new = [column for column in subjects.columns if column not in predictions.columns or column == "scan_id"]
-    return predictions.merge(subjects[new], on="scan_id", how="left", validate="1:1")
+    return predictions.merge(subjects[new], on="scan_id", how="left", validate="m:1")
 
 
 def _labels(table: pd.DataFrame, by: str, run: RunResults) -> list[str | None]:
@@ -127,18 +130,18 @@ def chosen_explainers(run: RunResults, wanted: Sequence[str] | None) -> list[str
     return known if wanted is None else [name for name in known if name in wanted]
 
 
-def members(records: Mapping[str, MapRecord], scans: Sequence[str], what: str) -> list[MapRecord]:
+def members(records: Mapping[Scan, MapRecord], scans: Sequence[Scan], what: str) -> list[MapRecord]:
     """Return the maps of scans, in their order.
 
     Args:
-        records: Maps of one explainer by scan id.
-        scans: Scan ids.
+        records: Maps of one explainer by scan id and fold.
+        scans: Scan ids and folds.
         what: Names explainer and run in a message.
 
     Raises:
         InputError: A scan has none; a mean of those that are there would not be the group's.
     """
-    missing = [scan for scan in scans if scan not in records or not records[scan].path.is_file()]
+    missing = [scan[0] for scan in scans if scan not in records or not records[scan].path.is_file()]
     if missing:
         shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
         raise InputError(

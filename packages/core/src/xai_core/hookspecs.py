@@ -118,12 +118,13 @@ class DataHooks:
     """Around the data."""
 
     @hookspec
-    def xai_dataset_ready(self, config: Mapping[str, Any], subjects: Sequence[tio.Subject]) -> None:
+    def xai_dataset_ready(self, config: Mapping[str, Any], subjects: Sequence[tio.Subject], folder: Path) -> None:
         """Called when the dataset component has listed its scans; images are still unread.
 
         Args:
             config: The resolved configuration.
-            subjects: One ``torchio.Subject`` for each scan.
+            subjects: One ``torchio.Subject`` for each scan, also for those that ``--skip-bad`` leaves out afterwards.
+            folder: The run folder.
 
         The return value is ignored; raise ``xai_core.InputError`` to refuse a study. Example::
 

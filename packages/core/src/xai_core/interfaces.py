@@ -12,13 +12,15 @@ The first line of the class's docstring is its summary in ``xai plugins``.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
-from .types import Attribution, Fold, RunContext, Task, TrainingResult
+from .component import Component
+from .trainer import Trainer
+from .types import Attribution, Fold
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor as FuturesExecutor
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     import torchio as tio
     from nibabel import Nifti1Image
     from torch import Tensor, nn
-    from torch.utils.data import Dataset as TorchDataset
 
     from .engine.results import RunResults
 
@@ -35,23 +36,6 @@ __all__ = [
     "KINDS", "Analysis", "Component", "Dataset", "Evaluator", "Executor", "Explainer", "Kind", "Model", "Report",
     "Splitter", "Trainer", "Transform",
 ]  # fmt: skip
-
-
-class Component(ABC):
-    """Base of every component.
-
-    Attributes:
-        config_schema: JSON Schema 2020-12 of the parameters: an object with ``additionalProperties: false``
-            whose properties carry ``default`` and ``description``. A parameter without a default is in
-            ``required``. A string property with ``"format": "path"`` is a file or folder: a relative one is
-            relative to the configuration file.
-    """
-
-    config_schema: ClassVar[Mapping[str, Any]] = {
-        "type": "object",
-        "additionalProperties": False,
-        "properties": {},
-    }
 
 
 class Dataset(Component):
@@ -72,7 +56,9 @@ class Dataset(Component):
 
         Each holds ``image`` (ScalarImage [C, D, H, W]), ``target`` (str: classification, float: regression) and
         ``subject_id`` (str); optionally ``session_id``, ``site``, any covariates (str, int, float or None) and
-        ``ground_truth`` (LabelMap on the image's grid: 1 where the truth says that the class shows).
+        ``ground_truth`` (LabelMap on the image's grid: 1 where the truth says that the class shows), ``mask``
+        (LabelMap on that grid, for transforms) and ``map_<name>`` (images of any grid that no transform and no network
+        sees; ``subjects.tsv`` has their paths).
 
         Raises:
             InputError: A table, a column or a file is missing or unreadable; the message names the row.
@@ -81,6 +67,19 @@ class Dataset(Component):
     def inputs(self) -> Sequence[Path]:
         """Return the files besides the images (tables, parameters) whose content decides ``subjects()``."""
         return ()
+
+    def left_out(self) -> Sequence[Mapping[str, Any]]:
+        """Return who is in the study's tables or folders but not among ``subjects()``, and why. Default: nobody.
+
+        Called after ``subjects()``. Each row holds ``subject_id``, ``session_id`` (None where it is not known) and
+        ``reason``, and may hold more (``cohort``); the run writes them to ``left-out.tsv``.
+        """
+        return ()
+
+    @property
+    def channel_names(self) -> Sequence[str] | None:
+        """Names of the channels of ``image`` in their order, such as ``("t1w", "flair")``; None: it has one."""
+        return None
 
 
 class Transform(Component):
@@ -94,7 +93,33 @@ class Transform(Component):
         from data has ``fit(subjects)``, called with the training part of a fold only, ``state_dict()`` and
         ``load_state_dict(state)``. Geometry may change only together with the image's affine; a relevance map
         finds its way back to the scan through it.
+
+        The ``subjects`` of ``fit`` are a sequence that prepares a scan when it is asked for. Its attribute ``about``
+        lists what is known of each (target, covariates) and reads no image. One that brings a state from elsewhere
+        says on whom it was fitted (``fitted_on``, ids of people): a study that tests any of them is refused.
         """
+
+    def covariates(self) -> Sequence[str]:
+        """Return the entries of a subject, besides its images, that the transform reads. Default: none.
+
+        What follows from a scan is made anew where one of them has changed. A deterministic transform sees no others
+        when it is applied: what it makes of a scan is kept for later runs and must follow from what is known to
+        decide it (its parameters and the files that they name, what it has learnt, ``image``, ``mask`` and these).
+        """
+        return ()
+
+    def check_study(self, table: pd.DataFrame, folds: Sequence[Fold], classes: Sequence[str] | None) -> None:
+        """Refuse a study that the transform cannot be fitted or applied to; no scan is read. Default: nothing.
+
+        Args:
+            table: One row for each scan: ``scan_id``, ``subject_id``, ``target`` and the covariates.
+            folds: The divisions of the people; a transform is fitted to the training part of each.
+            classes: Class names, the controls first; None for a regression.
+
+        Raises:
+            InputError: It cannot; the message lists everybody whom it is about.
+        """
+        return
 
 
 class Splitter(Component):
@@ -125,68 +150,6 @@ class Model(Component):
             input_shape: (C, D, H, W) of one volume; D, H and W are the image's first, second and third axis.
             outputs: Number of classes, 1 for a regression, None: as stored in the weights that it loads.
         """
-
-
-class Trainer(Component):
-    """Fits a network to a study.
-
-    Attributes:
-        scoring_params: Names of parameters that only ``metrics`` reads. Changing one scores anew, but does not train
-            anew.
-        trains: Whether ``train`` changes weights. Where it does not, a model with random weights is refused.
-    """
-
-    scoring_params: ClassVar[frozenset[str]] = frozenset()
-    trains: ClassVar[bool] = True
-
-    def check_study(self, table: pd.DataFrame, task: Task, classes: Sequence[str] | None) -> None:
-        """Refuse a study that the parameters do not fit; called before anything is trained. Default: nothing.
-
-        Args:
-            table: One row for each scan: ``scan_id``, ``subject_id``, ``target`` and the covariates.
-            task: ``"classification"`` or ``"regression"``.
-            classes: Class names, the positive class of a binary study last; None for a regression.
-
-        Raises:
-            InputError: It does not fit; the message names the parameter.
-        """
-        return
-
-    @abstractmethod
-    def train(
-        self,
-        model: nn.Module,
-        train: TorchDataset[tuple[Tensor, Tensor]],
-        validation: TorchDataset[tuple[Tensor, Tensor]] | None,
-        context: RunContext,
-    ) -> TrainingResult:
-        """Train ``model`` in place and leave it with its best weights.
-
-        Args:
-            model: The network, freshly built, on the CPU.
-            train: Sized; items are (volume float32 [C, D, H, W], target: int64 class index or float32 value, 0-d).
-            validation: The same for the validation part, or None.
-            context: Folder, device, seed, task and class names.
-        """
-
-    def metrics(
-        self, predictions: pd.DataFrame, task: Task, classes: Sequence[str] | None, seed: int
-    ) -> dict[str, Any]:
-        """Return the scores of the test people. This default gives accuracy or mean absolute error only.
-
-        Args:
-            predictions: One row for each test scan: ``fold``, ``subject_id``, ``target``, ``prediction``, for a
-                classification ``probability_<class>`` for each class, and the scan's covariates.
-            task: ``"classification"`` or ``"regression"``.
-            classes: Class names, the positive class of a binary study last; None for a regression.
-            seed: Seed of resampling.
-
-        Returns:
-            JSON-serialisable. A score with an interval is ``{"value": v, "low": l, "high": h}``.
-        """
-        if task == "classification":
-            return {"accuracy": {"value": float((predictions["target"] == predictions["prediction"]).mean())}}
-        return {"mae": {"value": float((predictions["target"] - predictions["prediction"]).abs().mean())}}
 
 
 class Explainer(Component):

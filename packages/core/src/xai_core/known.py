@@ -23,7 +23,8 @@ _BY_DISTRIBUTION = {
     },
     "xai-datasets-mri": {
         "dataset": "participants simulated-atrophy",
-        "splitter": "holdout stratified-kfold sklearn-stratified-kfold",
+        "splitter": "holdout stratified-kfold sklearn-stratified-kfold repeated-kfold nested-kfold leave-one-site-out "
+        "split-file",
         "transform": "to-canonical to-orientation resample resize crop-or-pad crop pad mni-grid mni-brain "
         "z-normalization rescale-intensity clamp blur random-affine random-bias-field random-blur "
         "random-elastic-deformation random-flip random-gamma random-noise",

@@ -42,12 +42,15 @@ class Fold:
         test: People whom neither training nor selection has seen.
         held_out: People of a cohort that is only ever tested. The same in every fold, in no other part of any; each
             fold's network predicts all of them, and they are scored apart from the test parts.
+        repeat: Number of the repetition of the whole division, from 0. Within one, a person is tested once at most;
+            scores are computed in each and then averaged, since a person's rows are not independent.
     """
 
     train: tuple[str, ...]
     val: tuple[str, ...]
     test: tuple[str, ...]
     held_out: tuple[str, ...] = ()
+    repeat: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class RunContext:
         on_epoch: To be called after each epoch with its index and its scalars
             (``{"train_loss": 0.61, "val_loss": 0.64, ...}``); False asks to stop training.
         log: Writes one line to the run's log.
+        scratch: A folder that a killed run leaves behind and the next one finds again, if the training is the same in
+            every respect (it may not exist yet); removed when the fold is trained. None: nothing is kept.
     """
 
     folder: Path
@@ -76,6 +81,7 @@ class RunContext:
     progress: bool = False
     on_epoch: Callable[[int, Mapping[str, float]], bool] = field(default=lambda _epoch, _scalars: True)
     log: Callable[[str], None] = field(default=lambda _line: None)
+    scratch: Path | None = None
 
 
 @dataclass(frozen=True)

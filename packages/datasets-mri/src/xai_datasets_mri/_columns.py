@@ -9,7 +9,7 @@ from xai_core.errors import InputError
 
 from ._table import Cells, StudyTable, rows_text
 
-__all__ = ["as_numbers", "class_targets", "covariate", "is_numeric_target", "numeric_targets"]
+__all__ = ["as_numbers", "check_classes", "covariate", "is_numeric_target", "numeric_targets"]
 
 # A leading zero marks a code ("01"), which must not lose it; nan, inf and 1_000 are no numbers here.
 _NUMBER = re.compile(r"[+-]?(?:(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
@@ -60,11 +60,11 @@ def numeric_targets(table: StudyTable, name: str) -> list[float]:
     return [number for number in as_numbers(cells, table.decimal_comma) if number is not None]
 
 
-def class_targets(table: StudyTable, name: str, classes: Sequence[str]) -> StudyTable:
-    """Return the rows whose target is one of ``classes``.
+def check_classes(table: StudyTable, name: str, classes: Sequence[str]) -> None:
+    """Refuse a class that does not occur.
 
     Raises:
-        InputError: A class does not occur.
+        InputError: With the values that do.
     """
     occurring = sorted({cell for cell in table.columns[name] if cell is not None})
     for wanted in classes:
@@ -72,6 +72,5 @@ def class_targets(table: StudyTable, name: str, classes: Sequence[str]) -> Study
             shown = ", ".join(repr(value) for value in occurring[:12]) + (", ..." if len(occurring) > 12 else "")
             raise InputError(
                 f"{table.path}: the class {wanted!r} (classes) does not occur in the column {name!r}. "
-                f"It holds: {shown}."
+                f"It holds: {shown}.{table.levels_text(name)}"
             )
-    return table.select([cell in classes for cell in table.columns[name]])

@@ -11,7 +11,7 @@ import pandas as pd
 from xai_core.errors import InputError
 from xai_core.schemas import did_you_mean
 
-__all__ = ["labels_of", "set_apart"]
+__all__ = ["column_texts", "labels_of", "set_apart"]
 
 _log = logging.getLogger("xai")
 
@@ -30,7 +30,7 @@ def set_apart(table: pd.DataFrame, test_only: Mapping[str, Any] | None) -> tuple
     if test_only is None:
         return table, ()
     column, values = test_only["column"], [str(value) for value in test_only["values"]]
-    cells = _column_texts(table, column, "test_only.column")
+    cells = column_texts(table, column, "test_only.column")
     occurring = sorted(set(cells.dropna()))
     for value in values:
         if value not in occurring:
@@ -69,7 +69,7 @@ def _check_spelling(column: str, value: str, others: Sequence[str]) -> None:
         )
 
 
-def _column_texts(table: pd.DataFrame, name: str, parameter: str) -> pd.Series:
+def column_texts(table: pd.DataFrame, name: str, parameter: str) -> pd.Series:
     """Return a column as texts, None where there is no value; 1.0 is the text ``1``, as in the table that was read.
 
     Raises:
@@ -97,7 +97,7 @@ def labels_of(table: pd.DataFrame, column: str | None) -> dict[str, str]:
         InputError: A label is missing, or the labels are numbers that are no classes.
     """
     name = "target" if column is None else column
-    cells = _column_texts(table, name, "column")
+    cells = column_texts(table, name, "column")
     people = table["subject_id"].astype(str)
     missing: Sequence[str] = list(people[cells.isna()])
     if missing:

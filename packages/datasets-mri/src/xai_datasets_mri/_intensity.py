@@ -2,50 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torchio as tio
+from scipy import ndimage
 from torch import Tensor
 
 from xai_core.errors import InputError
 
 from ._resample import where
+from ._scan import FLAT, MASKS, InputOnly
 
-__all__ = ["ScanBlur", "ScanRescale", "ScanZNormalization"]
+__all__ = ["ScanBlur", "ScanClamp", "ScanPercentileClip", "ScanRescale", "ScanSmooth", "ScanZNormalization"]
 
-# A spread below this part of the largest value is rounding, not contrast.
-_FLAT = 1e-6
+Array = npt.NDArray[np.float64]
 
-
-def _all(data: Tensor) -> Tensor:
-    return torch.ones_like(data, dtype=torch.bool)
-
-
-def _nonzero(data: Tensor) -> Tensor:
-    return data != 0
-
-
-def _above_mean(data: Tensor) -> Tensor:
-    return data > data.double().mean()
-
-
-_MASKS: dict[str | None, Callable[[Tensor], Tensor]] = {None: _all, "nonzero": _nonzero, "mean": _above_mean}
+# Standard deviation of a Gaussian, over its full width at half maximum.
+_FWHM = 2 * np.sqrt(2 * np.log(2))
 
 
 def _masked(image: tio.Image, data: Tensor, masking: str | None, step: str) -> Tensor:
     """Return the values (float64) that the statistics are taken from.
 
     Raises:
-        InputError: There are none, or all are equal.
+        InputError: There are none, all are equal, or some are NaN.
     """
-    values = data[_MASKS[masking](data)].double()
+    values = data[MASKS[masking](data)].double()
     if not len(values):
         kind = "is 0 everywhere" if masking == "nonzero" else "has no voxel above its mean"
         raise InputError(f"{step}: {where(image)} {kind}, so it cannot be normalised. Look at the image.")
-    if values.max() - values.min() <= _FLAT * values.abs().max():
+    if not bool(values.isfinite().all()):
+        raise InputError(f"{step}: {where(image)} has NaN or infinite voxels. Look at the image.")
+    if values.max() - values.min() <= FLAT * values.abs().max():
         raise InputError(
             f"{step}: {where(image)} is constant ({values[0]:g}) in the voxels that count "
             f"(masking: {masking or 'null'}), so it cannot be normalised. Look at the image."
@@ -53,7 +44,25 @@ def _masked(image: tio.Image, data: Tensor, masking: str | None, step: str) -> T
     return values
 
 
-class ScanZNormalization(tio.transforms.IntensityTransform):
+def _bounds(
+    image: tio.Image, channel: Tensor, masking: str | None, percentiles: tuple[float, float], step: str
+) -> tuple[float, float]:
+    """Return a channel's values at two percentiles.
+
+    Raises:
+        InputError: There are no voxels, or they are constant, or the percentiles have the same value.
+    """
+    values = _masked(image, channel, masking, step)
+    low, high = (float(value) for value in np.percentile(values.numpy(), percentiles))
+    if high - low <= FLAT * max(abs(low), abs(high)):
+        raise InputError(
+            f"{step}: {where(image)} has the same value ({low:g}) at the percentiles {percentiles[0]} and "
+            f"{percentiles[1]}. Take percentiles further apart, or masking: nonzero."
+        )
+    return low, high
+
+
+class ScanZNormalization(InputOnly):
     """Subtracts the mean and divides by the standard deviation of each channel (N - 1, as TorchIO does).
 
     Args:
@@ -80,8 +89,10 @@ class ScanZNormalization(tio.transforms.IntensityTransform):
         return torch.where(channel == 0, 0.0, normalised) if self.keep_background else normalised
 
 
-class ScanRescale(tio.transforms.IntensityTransform):
-    """Clips at percentiles and maps a range linearly to another, as TorchIO's ``RescaleIntensity`` does.
+class ScanRescale(InputOnly):
+    """Clips each channel at percentiles and maps a range linearly to another, as TorchIO's ``RescaleIntensity`` does.
+
+    TorchIO takes one range for all channels of an image, so that the units of one decide what is left of another.
 
     Args:
         out_min_max: Range of the result.
@@ -109,24 +120,18 @@ class ScanRescale(tio.transforms.IntensityTransform):
     def apply_transform(self, subject: tio.Subject) -> tio.Subject:
         """Rescale the scalar images."""
         for image in self.get_images(subject):
-            image.set_data(self._rescaled(image))
+            image.set_data(torch.stack([self._rescaled(image, channel) for channel in image.data]))
         return subject
 
-    def _rescaled(self, image: tio.Image) -> Tensor:
-        values = _masked(image, image.data, self.masking, "rescale-intensity")
-        low, high = (float(value) for value in np.percentile(values.numpy(), self.percentiles))
-        if high - low <= _FLAT * max(abs(low), abs(high)):
-            raise InputError(
-                f"rescale-intensity: {where(image)} has the same value ({low:g}) at the percentiles "
-                f"{self.percentiles[0]} and {self.percentiles[1]}. Take percentiles further apart, or masking: nonzero."
-            )
+    def _rescaled(self, image: tio.Image, channel: Tensor) -> Tensor:
+        low, high = _bounds(image, channel, self.masking, self.percentiles, "rescale-intensity")
         start, end = self.in_min_max or (low, high)
         out_start, out_end = self.out_min_max
-        clipped = image.data.double().clamp(low, high)
+        clipped = channel.double().clamp(low, high)
         return ((clipped - start) / (end - start) * (out_end - out_start) + out_start).float()
 
 
-class ScanBlur(tio.transforms.Blur):
+class ScanBlur(InputOnly, tio.Blur):
     """TorchIO's ``Blur`` of float32 images: that of an image of integers would be rounded."""
 
     def apply_transform(self, subject: tio.Subject) -> tio.Subject:
@@ -134,3 +139,71 @@ class ScanBlur(tio.transforms.Blur):
         for image in self.get_images(subject):
             image.set_data(image.data.float())
         return super().apply_transform(subject)
+
+
+class ScanClamp(InputOnly, tio.Clamp):
+    """TorchIO's ``Clamp``, of the network's input alone."""
+
+
+class ScanPercentileClip(InputOnly):
+    """Sets the values of each channel beyond two percentiles to the values at these.
+
+    Args:
+        percentiles: Percentiles at which the values are clipped.
+        masking: Voxels that the percentiles are taken from: None (all), ``"nonzero"`` or ``"mean"`` (above the mean).
+        keep_background: Whether voxels that are exactly 0 stay exactly 0.
+        **kwargs: As for ``torchio.Transform``.
+    """
+
+    def __init__(
+        self, percentiles: tuple[float, float], masking: str | None, keep_background: bool, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.percentiles = percentiles
+        self.masking = masking
+        self.keep_background = keep_background
+        self.args_names = ["percentiles", "masking", "keep_background"]
+
+    def apply_transform(self, subject: tio.Subject) -> tio.Subject:
+        """Clip the scalar images."""
+        for image in self.get_images(subject):
+            image.set_data(torch.stack([self._clipped(image, channel) for channel in image.data]))
+        return subject
+
+    def _clipped(self, image: tio.Image, channel: Tensor) -> Tensor:
+        low, high = _bounds(image, channel, self.masking, self.percentiles, "percentile-clip")
+        clipped = channel.double().clamp(low, high).float()
+        return torch.where(channel == 0, 0.0, clipped) if self.keep_background else clipped
+
+
+class ScanSmooth(InputOnly):
+    """Smooths each channel with a Gaussian, inside the brain from the brain alone.
+
+    Within the voxels that are not 0 the result is the Gaussian mean of these voxels: smooth(x) / smooth(mask). Without
+    this the brain's edge is mixed with the background and darkens, and the background is 0 no longer.
+
+    Args:
+        fwhm: Full width at half maximum of the Gaussian in mm, along each axis.
+        keep_background: Whether voxels that are exactly 0 stay so and do not count.
+        **kwargs: As for ``torchio.Transform``.
+    """
+
+    def __init__(self, fwhm: tuple[float, float, float], keep_background: bool, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.fwhm = fwhm
+        self.keep_background = keep_background
+        self.args_names = ["fwhm", "keep_background"]
+
+    def apply_transform(self, subject: tio.Subject) -> tio.Subject:
+        """Smooth the scalar images."""
+        for image in self.get_images(subject):
+            sigma = np.asarray(self.fwhm) / _FWHM / np.asarray(image.spacing)
+            image.set_data(torch.stack([self._smoothed(channel.double().numpy(), sigma) for channel in image.data]))
+        return subject
+
+    def _smoothed(self, values: Array, sigma: Array) -> Tensor:
+        inside = values != 0 if self.keep_background else np.ones_like(values, dtype=bool)
+        weight = ndimage.gaussian_filter(inside.astype(np.float64), sigma, mode="constant")
+        total = ndimage.gaussian_filter(values, sigma, mode="constant")
+        smooth = np.divide(total, weight, out=np.zeros_like(total), where=inside)
+        return torch.from_numpy(smooth.astype(np.float32))

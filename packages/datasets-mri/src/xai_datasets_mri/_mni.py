@@ -15,8 +15,15 @@ from scipy import ndimage
 from xai_core.errors import InputError
 
 from ._resample import Grid, ScanResample, where
+from ._scan import InputOnly, input_image
 
-__all__ = ["BRAIN_BOX", "MniBrain", "MniGrid", "brain_mask", "mni_grid"]
+__all__ = [
+    "BRAIN_BOX", "REGISTERED", "MniBrain", "MniGrid", "brain_mask", "from_scan", "mni_grid", "mni_grid_in_scan",
+]  # fmt: skip
+
+# What register-to-mni leaves in a subject: 4 x 4 numbers, from the scan's world (mm, RAS) to MNI space. The images'
+# affines keep to the scan's world, since a relevance map finds its way back through them.
+REGISTERED = "to_mni"
 
 # Centres of the outermost voxels of nilearn's ICBM152 brain mask at 1 mm. Written down, so that the grid (and with it
 # the input of a trained network) never changes with a version of nilearn; a test compares the two.
@@ -40,6 +47,17 @@ def mni_grid(spacing: float, margin: float) -> Grid:
     affine[:3, 3] = first * spacing
     x, y, z = (int(n) for n in last - first + 1)
     return (x, y, z), affine
+
+
+def from_scan(subject: tio.Subject) -> npt.NDArray[np.float64]:
+    """Return the way from the world of a subject's affines to MNI space: that of its registration, or none."""
+    return np.array(subject.get(REGISTERED, np.eye(4)), dtype=np.float64)
+
+
+def mni_grid_in_scan(subject: tio.Subject, spacing: float, margin: float) -> Grid:
+    """Return :func:`mni_grid` as it lies in the world of a registered subject's scan."""
+    shape, affine = mni_grid(spacing, margin)
+    return shape, np.linalg.inv(from_scan(subject)) @ affine
 
 
 @lru_cache(maxsize=1)
@@ -88,7 +106,7 @@ def brain_mask(
 
 
 class MniGrid(ScanResample):
-    """Resamples every image of a subject onto :func:`mni_grid`; images must be in MNI space already."""
+    """Resamples every image of a subject onto :func:`mni_grid`; images must be in MNI space, or registered to it."""
 
     def __init__(self, spacing: float, margin: float, **kwargs: Any) -> None:
         super().__init__(target=mni_grid(spacing, margin), **kwargs)
@@ -98,21 +116,24 @@ class MniGrid(ScanResample):
 
     def apply_transform(self, subject: tio.Subject) -> tio.Subject:
         """Resample, and refuse a scan that lies beside the brain."""
-        image = subject.get_first_image()
+        image = input_image(subject)
         low, high = (np.asarray(corner) for corner in BRAIN_BOX)
         corners = np.array(list(itertools.product(*((-0.5, size - 0.5) for size in image.spatial_shape))))
-        corners = corners @ image.affine[:3, :3].T + image.affine[:3, 3]
+        to_mni = from_scan(subject) @ image.affine
+        corners = corners @ to_mni[:3, :3].T + to_mni[:3, 3]
         start, end = corners.min(axis=0), corners.max(axis=0)
         if np.any(start > high) or np.any(end < low):
             raise InputError(
                 f"mni-grid: {where(image)} reaches from {np.round(start)} to {np.round(end)} mm and does not meet "
                 f"the MNI brain ({low} to {high} mm). Is it registered to MNI space?"
             )
-        return super().apply_transform(subject)
+        if REGISTERED not in subject:
+            return super().apply_transform(subject)
+        return ScanResample(mni_grid_in_scan(subject, self.spacing, self.margin)).apply_transform(subject)
 
 
-class MniBrain(tio.transforms.IntensityTransform):
-    """Sets the voxels outside of :func:`brain_mask` to exactly 0; images must be in MNI space already."""
+class MniBrain(InputOnly):
+    """Sets the voxels outside of :func:`brain_mask` to exactly 0; images must be in MNI space, or registered to it."""
 
     def __init__(self, dilation: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -122,7 +143,7 @@ class MniBrain(tio.transforms.IntensityTransform):
     def apply_transform(self, subject: tio.Subject) -> tio.Subject:
         """Mask the scalar images."""
         for image in self.get_images(subject):
-            mask = brain_mask(image.spatial_shape, image.affine, self.dilation)
+            mask = brain_mask(image.spatial_shape, from_scan(subject) @ image.affine, self.dilation)
             if not mask.any():
                 raise InputError(
                     f"mni-brain: {where(image)} does not meet the MNI brain. Is it registered to MNI space?"

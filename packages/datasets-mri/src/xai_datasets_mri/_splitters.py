@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import ceil
 
 import numpy as np
 import pandas as pd
@@ -12,52 +13,9 @@ from xai_core import Fold
 from xai_core.errors import InputError
 
 from ._held_out import labels_of
+from ._strata import Strata, people_of, strata_of
 
-__all__ = ["holdout", "sklearn_folds", "stratified_folds"]
-
-# Ids of the people of each stratum (a class, or a stretch of a numeric target), in sorted order.
-Strata = Mapping[str, list[str]]
-# With more, smaller bins a numeric target is balanced better; people per bin must still fill every part.
-_MAX_BINS = 10
-
-
-def _people(table: pd.DataFrame) -> pd.Series:
-    """Return one target for each person, by id in sorted order.
-
-    Raises:
-        InputError: The table is empty or a target is missing.
-    """
-    if table.empty:
-        raise InputError("There are no people to split: the table of the study is empty.")
-    missing = table.loc[table["target"].isna(), "subject_id"]
-    if len(missing):
-        listed = ", ".join(str(name) for name in missing[:5]) + (", ..." if len(missing) > 5 else "")
-        raise InputError(f"{len(missing)} scans have no target, so they cannot be split: {listed}. Leave them out.")
-    groups = table.groupby(table["subject_id"].astype(str), sort=True)["target"]
-    return groups.mean() if pd.api.types.is_numeric_dtype(table["target"]) else groups.last().astype(str)
-
-
-def _strata(people: pd.Series, smallest: int) -> Strata:
-    """Return the strata: classes, or bins of a numeric target with at least ``smallest`` people each.
-
-    Raises:
-        InputError: Everybody is of one class.
-    """
-    if not pd.api.types.is_numeric_dtype(people):
-        classes = {str(name): sorted(members.index) for name, members in people.groupby(people)}
-        if len(classes) == 1:
-            raise InputError(
-                f"All {len(people)} people are of the class {next(iter(classes))!r}. "
-                "A classification needs two classes at least."
-            )
-        return classes
-    ordered = people.sort_values(kind="stable")
-    edges = np.linspace(0, len(ordered), max(1, min(_MAX_BINS, len(ordered) // smallest)) + 1).round().astype(int)
-    stretches = [ordered.iloc[start:end] for start, end in itertools.pairwise(edges)]
-    return {
-        f"{number}. stretch of the target, {part.iloc[0]:g} to {part.iloc[-1]:g}": sorted(part.index)
-        for number, part in enumerate(stretches, start=1)
-    }
+__all__ = ["holdout", "nested_folds", "repeated_folds", "sklearn_folds", "stratified_folds", "validated"]
 
 
 def _take(strata: Strata, shares: Mapping[str, float], leave: int, rng: np.random.Generator) -> list[str]:
@@ -92,6 +50,28 @@ def _fold(strata: Strata, val: Sequence[str], test: Sequence[str]) -> Fold:
     return Fold(tuple(sorted(train)), tuple(sorted(val)), tuple(sorted(test)))
 
 
+def _deal(strata: Strata, rng: np.random.Generator) -> list[str]:
+    """Return everybody, one stratum after the other, each in random order: every n-th person makes an even part.
+
+    Dealing on without starting anew at the next stratum evens out the sizes of the parts, too.
+    """
+    return [person for members in strata.values() for person in rng.permutation(np.array(members, dtype=object))]
+
+
+def validated(strata: Strata, test: Sequence[str], validation: float, draw: np.random.Generator) -> Fold:
+    """Return the fold with this test part; of the rest a fraction, stratum by stratum, is the validation part."""
+    rest = _without(strata, test)
+    chosen = _take(rest, _shares(rest, validation), 1, draw) if validation > 0 else []
+    return _fold(strata, chosen, test)
+
+
+def _classes_of(strata: Strata, people: pd.Series) -> Strata:
+    """Return the strata by target alone, for what is required of each class."""
+    if pd.api.types.is_numeric_dtype(people):
+        return strata
+    return {str(name): sorted(members.index) for name, members in people.groupby(people)}
+
+
 def _require(strata: Strata, smallest: int, purpose: str, way: str) -> None:
     few = {name: len(members) for name, members in strata.items() if len(members) < smallest}
     if few:
@@ -102,49 +82,89 @@ def _require(strata: Strata, smallest: int, purpose: str, way: str) -> None:
         )
 
 
-def holdout(table: pd.DataFrame, seed: int, *, test: float, validation: float, stratify: bool) -> Fold:
+def holdout(table: pd.DataFrame, seed: int, *, test: float, validation: float, stratify: bool | Sequence[str]) -> Fold:
     """Return one fold; see :class:`xai_datasets_mri.splitters.Holdout`.
 
     Raises:
         InputError: A part, or a class in a part, would be empty.
     """
     parts = 2 + (validation > 0)
-    people = _people(table)
-    strata = _strata(people, 5 * parts)
-    if not stratify:
-        strata = {"all": sorted(people.index)}
-    _require(strata, parts, f"{parts} parts", "Add people, leave the class out, or use other fractions.")
+    people = people_of(table)
+    # In a smaller combination at least one person for each part would be more than the part's fraction.
+    rare = max(parts, *(ceil(1 / fraction) for fraction in (test, validation) if fraction > 0))
+    strata = strata_of(table, 5 * parts, [] if isinstance(stratify, bool) else stratify, rare)
+    required = _classes_of(strata, people)
+    if stratify is False:
+        required = strata = {"all": sorted(people.index)}
+    _require(required, parts, f"{parts} parts", "Add people, leave the class out, or use other fractions.")
     rng = np.random.default_rng(seed)
     tested = _take(strata, _shares(strata, test), parts - 1, rng)
-    rest = _without(strata, tested)
-    chosen = _take(rest, _shares(strata, validation), 1, rng) if validation > 0 else []
+    chosen = _take(_without(strata, tested), _shares(strata, validation), 1, rng) if validation > 0 else []
     return _fold(strata, chosen, tested)
 
 
-def stratified_folds(table: pd.DataFrame, seed: int, *, folds: int, validation: float) -> list[Fold]:
+def stratified_folds(
+    table: pd.DataFrame, seed: int, *, folds: int, validation: float, stratify: Sequence[str] | None = None
+) -> list[Fold]:
     """Return the folds of a cross-validation; see :class:`xai_datasets_mri.splitters.StratifiedKFold`.
 
     Raises:
         InputError: A class has fewer people than folds, or too few for the validation parts.
     """
-    strata = _strata(_people(table), max(folds, 3))
+    # So many people of a combination that one of those left for training is the fraction to validate with.
+    rare = max(folds, ceil(folds / (folds - 1) / validation)) if validation > 0 else folds
+    strata = strata_of(table, max(folds, 3), stratify or [], rare)
+    required = _classes_of(strata, people_of(table))
     way = "Use fewer folds, add people, or leave the class out."
-    _require(strata, folds, f"{folds} folds", way)
+    _require(required, folds, f"{folds} folds", way)
     # The largest test part of a stratum must leave one person to train on and one to validate with.
     if validation > 0:
         least = next(n for n in range(folds, folds + 3) if n - -(-n // folds) >= 2)
-        _require(strata, least, f"{folds} folds with validation parts", f"{way[:-1]}, or set validation: 0.")
-    rng = np.random.default_rng(seed)
-    # Dealing one stratum after the other without starting anew evens out the sizes of the test parts, too.
-    dealt = [person for members in strata.values() for person in rng.permutation(np.array(members, dtype=object))]
-    result = []
+        _require(required, least, f"{folds} folds with validation parts", f"{way[:-1]}, or set validation: 0.")
+    dealt = _deal(strata, np.random.default_rng(seed))
+    return [
+        validated(strata, dealt[number::folds], validation, np.random.default_rng([seed, number]))
+        for number in range(folds)
+    ]
+
+
+def repeated_folds(
+    table: pd.DataFrame, seed: int, *, repeats: int, folds: int, validation: float, stratify: Sequence[str] | None
+) -> list[Fold]:
+    """Return the folds of each repeat; see :class:`xai_datasets_mri.cross_validation.RepeatedKFold`.
+
+    Raises:
+        InputError: As ``stratified_folds``.
+    """
+    # The first repeat is stratified-kfold's division.
+    seeds = [seed, *(int(np.random.SeedSequence([seed, n]).generate_state(1)[0]) for n in range(1, repeats))]
+    return [
+        replace(fold, repeat=repeat)
+        for repeat, one in enumerate(seeds)
+        for fold in stratified_folds(table, one, folds=folds, validation=validation, stratify=stratify)
+    ]
+
+
+def nested_folds(
+    table: pd.DataFrame, seed: int, *, folds: int, inner: int, stratify: Sequence[str] | None
+) -> list[Fold]:
+    """Return inner x outer folds; see :class:`xai_datasets_mri.cross_validation.NestedKFold`.
+
+    Raises:
+        InputError: A class has too few people for the folds.
+    """
+    strata = strata_of(table, folds + inner, stratify or [], folds + inner)
+    required = _classes_of(strata, people_of(table))
+    least = next(n for n in range(folds, 2 * folds + inner + 2) if n - ceil(n / folds) >= max(inner, 2))
+    way = "Use fewer folds, add people, or leave the class out."
+    _require(required, least, f"{folds} outer and {inner} inner folds", way)
+    dealt = _deal(strata, np.random.default_rng(seed))
+    found = []
     for number in range(folds):
-        tested = dealt[number::folds]
-        draw = np.random.default_rng([seed, number])
-        rest = _without(strata, tested)
-        chosen = _take(rest, _shares(rest, validation), 1, draw) if validation > 0 else []
-        result.append(_fold(strata, chosen, tested))
-    return result
+        test = dealt[number::folds]
+        chosen = _deal(_without(strata, test), np.random.default_rng([seed, number]))
+        found.append([_fold(strata, chosen[turn::inner], test) for turn in range(inner)])
+    return [replace(found[outer][turn], repeat=turn) for turn in range(inner) for outer in range(folds)]
 
 
 def sklearn_folds(
@@ -166,10 +186,8 @@ def sklearn_folds(
     result = []
     for number, (_, tested) in enumerate(dealer.split(people, list(labels.values()))):
         test = [str(person) for person in people[tested]]
-        rest = _without(strata, test)
-        draw = np.random.default_rng([seed, number])
         if validation > 0:
-            _require(rest, 2, f"a validation part in each of {folds} folds", f"{way[:-1]}, or set validation: 0.")
-        chosen = _take(rest, _shares(rest, validation), 1, draw) if validation > 0 else []
-        result.append(_fold(strata, chosen, test))
+            purpose = f"a validation part in each of {folds} folds"
+            _require(_without(strata, test), 2, purpose, f"{way[:-1]}, or set validation: 0.")
+        result.append(validated(strata, test, validation, np.random.default_rng([seed, number])))
     return result

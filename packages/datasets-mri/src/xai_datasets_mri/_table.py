@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from xai_core.errors import InputError
 from xai_core.schemas import did_you_mean
@@ -19,6 +20,12 @@ Cells = tuple[str | None, ...]
 # How spreadsheets, R, pandas and BIDS write a missing value, without regard to case.
 _MISSING = frozenset({"", "n/a", "na", "nan", "#n/a"})
 _SHOWN = 5
+_LEVELS = 8
+
+
+def _short(meaning: object) -> str:
+    text = meaning.get("Description", meaning) if isinstance(meaning, Mapping) else meaning
+    return " ".join(str(text).split())[:40]
 
 
 def rows_text(rows: Sequence[int]) -> str:
@@ -37,12 +44,14 @@ class StudyTable:
         rows: Number of each row in the file, from 1; the header is a row.
         columns: Cells by column name, in the order of the file.
         decimal_comma: Whether ``1,5`` is the number 1.5 (a CSV separated by semicolons, as some locales write it).
+        about: What the JSON file beside the table says of columns (BIDS: Description, Levels, Units).
     """
 
     path: Path
     rows: tuple[int, ...]
     columns: dict[str, Cells]
     decimal_comma: bool = False
+    about: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def column(self, name: str, parameter: str) -> Cells:
         """Return the cells of a column.
@@ -58,6 +67,14 @@ class StudyTable:
                 f"Columns: {known}.{hint}"
             )
         return self.columns[name]
+
+    def levels_text(self, name: str) -> str:
+        """Return what the table's JSON file says that the values of a column mean, as a sentence, or an empty text."""
+        levels = self.about.get(name, {}).get("Levels")
+        if not isinstance(levels, Mapping) or not levels:
+            return ""
+        shown = ", ".join(f"{value} = {_short(meaning)}" for value, meaning in list(levels.items())[:_LEVELS])
+        return f" Its JSON file says: {shown}{', ...' if len(levels) > _LEVELS else ''}."
 
     def select(self, keep: Sequence[bool]) -> StudyTable:
         """Return the table with only the rows to keep."""

@@ -8,7 +8,7 @@ import torchio as tio
 
 from xai_core.errors import ConfigError
 
-from . import _intensity, _mni, _resample
+from . import _intensity, _mni, _resample, _shift
 
 __all__ = ["transform"]
 
@@ -29,7 +29,7 @@ def transform(name: str, kind: str, **params: object) -> tio.Transform:
     Raises:
         ConfigError: TorchIO does not accept a value.
     """
-    homes = (_intensity, _mni, _resample, tio)
+    homes = (_intensity, _mni, _resample, _shift, tio)
     factory = next(getattr(home, kind) for home in homes if hasattr(home, kind))
     try:
         return cast(tio.Transform, factory(**{key: _tuples(value) for key, value in params.items()}))

@@ -6,10 +6,10 @@ deviations: ``(0, x)``) for each axis; two numbers are a range for all axes, six
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from xai_core import Transform
+from xai_core import ConfigError, Transform
 
 from ._schema import INTERPOLATION, PROBABILITY, count3, number_or_range, parameters
 
@@ -18,24 +18,42 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RandomAffine", "RandomBiasField", "RandomBlur", "RandomElasticDeformation", "RandomFlip", "RandomGamma",
-    "RandomNoise",
+    "RandomNoise", "RandomShift",
 ]  # fmt: skip
 
 _Range = float | Sequence[float]
 
+# TorchIO's name of each axis that a user gives.
+_FLIPPED: Mapping[int | str, int | str] = {
+    0: 0, 1: 1, 2: 2, "left-right": "Left", "anterior-posterior": "Anterior", "inferior-superior": "Inferior",
+}  # fmt: skip
+
 
 class RandomFlip(Transform):
-    """Mirrors training scans."""
+    """Mirrors training scans.
+
+    A left-right flip teaches the network that the side does not matter. It does in stroke, temporal lobe epilepsy,
+    semantic dementia and wherever one hemisphere is hit first: leave the flip out there, or the relevance says no more
+    which side the decision rests on. A front-back or top-bottom flip makes heads that do not exist.
+    """
 
     config_schema = parameters(
         {
             "axes": {
                 "anyOf": [
-                    {"enum": [0, 1, 2]},
-                    {"type": "array", "items": {"enum": [0, 1, 2]}, "minItems": 1, "maxItems": 3, "uniqueItems": True},
+                    {"enum": [*_FLIPPED]},
+                    {
+                        "type": "array",
+                        "items": {"enum": [*_FLIPPED]},
+                        "minItems": 1,
+                        "maxItems": 3,
+                        "uniqueItems": True,
+                    },
                 ],
-                "default": 0,
-                "description": "Axes that may be mirrored; after to-canonical 0 is left-right.",
+                "default": "left-right",
+                "description": "Axes that may be mirrored: by anatomy, whatever the order of the axes, or by number "
+                "(0, 1, 2; after to-canonical 0 is left-right). left-right makes the network blind to the side of a "
+                "disease.",
             },
             "flip_probability": {
                 "type": "number",
@@ -48,8 +66,13 @@ class RandomFlip(Transform):
         }
     )
 
-    def __init__(self, *, axes: int | Sequence[int] = 0, flip_probability: float = 0.5, p: float = 1) -> None:
-        self.axes = axes
+    def __init__(
+        self, *, axes: int | str | Sequence[int | str] = "left-right", flip_probability: float = 0.5, p: float = 1
+    ) -> None:
+        chosen = [axes] if isinstance(axes, int | str) else list(axes)
+        if len({type(axis) for axis in chosen}) > 1:
+            raise ConfigError("random-flip: axes: give names or numbers, not both.")
+        self.axes = chosen
         self.flip_probability = flip_probability
         self.p = p
 
@@ -57,7 +80,30 @@ class RandomFlip(Transform):
         """Return TorchIO's ``RandomFlip``."""
         from ._torchio import transform
 
-        return transform("random-flip", "RandomFlip", **vars(self))
+        return transform("random-flip", "RandomFlip", **{**vars(self), "axes": [_FLIPPED[axis] for axis in self.axes]})
+
+
+class RandomShift(Transform):
+    """Moves training scans by whole voxels, without interpolation; what comes in from outside is 0."""
+
+    config_schema = parameters(
+        {
+            "max_shift": {
+                **count3("Largest number of voxels, for all axes or for each of them.", minimum=0), "default": 4,
+            },
+            "p": PROBABILITY,
+        }
+    )  # fmt: skip
+
+    def __init__(self, *, max_shift: int | Sequence[int] = 4, p: float = 1) -> None:
+        self.max_shift = max_shift
+        self.p = p
+
+    def build(self) -> tio.Transform:
+        """Return the transform."""
+        from ._torchio import transform
+
+        return transform("random-shift", "RandomScanShift", **vars(self))
 
 
 class RandomAffine(Transform):

@@ -215,7 +215,7 @@ class Pad(Transform):
 
 
 class MniGrid(Transform):
-    """Resamples scans in MNI space onto one fixed grid around the brain.
+    """Resamples scans in MNI space, or registered to it, onto one fixed grid around the brain.
 
     The grid depends on the parameters only: RAS, voxel centres at multiples of ``spacing``, from the bounding box of
     the ICBM152 brain and ``margin`` on all sides. Every scan ends with the same shape and affine, whatever its own.

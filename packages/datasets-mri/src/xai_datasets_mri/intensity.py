@@ -1,4 +1,4 @@
-"""Transforms that change the values of a scan and leave its grid alone. Masks are not touched."""
+"""Transforms that change the values of a scan and leave its grid alone. Masks and other maps are not touched."""
 
 from __future__ import annotations
 
@@ -12,7 +12,16 @@ from ._schema import parameters, spacing3
 if TYPE_CHECKING:
     import torchio as tio
 
-__all__ = ["Blur", "Clamp", "MniBrain", "RescaleIntensity", "ZNormalization"]
+__all__ = [
+    "Blur", "Clamp", "HistogramStandardization", "MniBrain", "PercentileClip", "RescaleIntensity", "Smooth",
+    "ZNormalization",
+]  # fmt: skip
+
+_KEEP_BACKGROUND: Mapping[str, Any] = {
+    "type": "boolean",
+    "default": True,
+    "description": "Voxels that are exactly 0 stay exactly 0.",
+}
 
 
 def _masking(default: str | None) -> Mapping[str, Any]:
@@ -32,6 +41,11 @@ def _pair(description: str, default: Sequence[float] | None, **limits: float) ->
     }  # fmt: skip
 
 
+def _check_rising(step: str, name: str, pair: Sequence[float]) -> None:
+    if pair[0] >= pair[1]:
+        raise ConfigError(f"{step}: {name}: the first value must be below the second.")
+
+
 class ZNormalization(Transform):
     """Subtracts the mean of the brain and divides by its standard deviation; the background stays 0.
 
@@ -42,11 +56,7 @@ class ZNormalization(Transform):
     config_schema = parameters(
         {
             "masking": _masking("nonzero"),
-            "keep_background": {
-                "type": "boolean",
-                "default": True,
-                "description": "Voxels that are exactly 0 stay exactly 0.",
-            },
+            "keep_background": _KEEP_BACKGROUND,
         }
     )
 
@@ -64,7 +74,7 @@ class ZNormalization(Transform):
 
 
 class RescaleIntensity(Transform):
-    """Clips at percentiles and maps a range of values linearly to another."""
+    """Clips at percentiles and maps a range of values linearly to another, channel by channel."""
 
     config_schema = parameters(
         {
@@ -127,14 +137,105 @@ class Clamp(Transform):
         self.out_max = out_max
 
     def build(self) -> tio.Transform:
-        """Return TorchIO's ``Clamp``."""
+        """Return the transform."""
         from ._torchio import transform
 
-        return transform("clamp", "Clamp", out_min=self.out_min, out_max=self.out_max)
+        return transform("clamp", "ScanClamp", out_min=self.out_min, out_max=self.out_max)
+
+
+class PercentileClip(Transform):
+    """Sets values beyond two percentiles to the values at these, channel by channel."""
+
+    config_schema = parameters(
+        {
+            "percentiles": _pair("Percentiles at which values are clipped.", (0.5, 99.5), minimum=0, maximum=100),
+            "masking": _masking("nonzero"),
+            "keep_background": _KEEP_BACKGROUND,
+        }
+    )
+
+    def __init__(
+        self,
+        *,
+        percentiles: Sequence[float] = (0.5, 99.5),
+        masking: str | None = "nonzero",
+        keep_background: bool = True,
+    ) -> None:
+        _check_rising("percentile-clip", "percentiles", percentiles)
+        self.percentiles = percentiles
+        self.masking = masking
+        self.keep_background = keep_background
+
+    def build(self) -> tio.Transform:
+        """Return the transform; it raises InputError for a scan whose values are all equal."""
+        from ._torchio import transform
+
+        return transform("percentile-clip", "ScanPercentileClip", **vars(self))
+
+
+class HistogramStandardization(Transform):
+    """Maps every scan's deciles to the mean ones of the training part, channel by channel.
+
+    Between the deciles the map is linear. The landmarks are learnt on the training part of each fold and saved with
+    it. Source: Nyul, Udupa & Zhang 2000, doi:10.1109/42.836373.
+    """
+
+    config_schema = parameters(
+        {
+            "cutoff": _pair(
+                "First and last percentile that are landmarks; they become 0 and 100.", (1, 99), minimum=0, maximum=100
+            ),
+            "masking": _masking("nonzero"),
+            "keep_background": _KEEP_BACKGROUND,
+        }
+    )
+
+    def __init__(
+        self, *, cutoff: Sequence[float] = (1, 99), masking: str | None = "nonzero", keep_background: bool = True
+    ) -> None:
+        if not cutoff[0] < 10 or not cutoff[1] > 90:
+            raise ConfigError("histogram-standardization: cutoff must lie outside of the deciles: below 10, above 90.")
+        self.cutoff = cutoff
+        self.masking = masking
+        self.keep_background = keep_background
+
+    def build(self) -> tio.Transform:
+        """Return the transform, to be fitted to the training part."""
+        from ._histogram import ScanHistogramStandardization
+
+        return ScanHistogramStandardization(
+            (self.cutoff[0], self.cutoff[1]), self.masking, keep_background=self.keep_background
+        )
+
+
+class Smooth(Transform):
+    """Smooths with a Gaussian of a full width at half maximum, inside the brain from the brain alone."""
+
+    config_schema = parameters(
+        {
+            "fwhm": spacing3("Full width at half maximum in mm, for all axes or for each of them."),
+            "keep_background": {
+                **_KEEP_BACKGROUND,
+                "description": "Voxels that are exactly 0 stay 0 and do not darken their neighbours: smoothed values "
+                "are divided by the smoothed mask.",
+            },
+        }
+    )
+
+    def __init__(self, *, fwhm: float | Sequence[float], keep_background: bool = True) -> None:
+        self.fwhm = fwhm
+        self.keep_background = keep_background
+
+    def build(self) -> tio.Transform:
+        """Return the transform."""
+        from ._torchio import transform
+
+        fwhm = [self.fwhm] * 3 if isinstance(self.fwhm, int | float) else list(self.fwhm)
+        return transform("smooth", "ScanSmooth", fwhm=fwhm, keep_background=self.keep_background)
 
 
 class Blur(Transform):
-    """Smooths with a Gaussian."""
+    """Smooths with a Gaussian of a standard deviation, background and all; ``smooth`` minds the brain's edge."""
 
     config_schema = parameters({"std": spacing3("Standard deviation in mm, for all axes or for each of them.")})
 
@@ -150,7 +251,7 @@ class Blur(Transform):
 
 
 class MniBrain(Transform):
-    """Sets everything outside of the ICBM152 brain to exactly 0; scans must be in MNI space."""
+    """Sets everything outside of the ICBM152 brain to exactly 0; scans must be in MNI space or registered to it."""
 
     config_schema = parameters(
         {

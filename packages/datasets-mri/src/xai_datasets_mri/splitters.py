@@ -1,7 +1,8 @@
-"""Splitters: by person, stratified by the target."""
+"""Splitters that divide people once, or each into one test part."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -9,39 +10,50 @@ from typing import TYPE_CHECKING, Any
 from xai_core import ConfigError, Fold, Splitter
 
 from ._schema import parameters
+from ._split_params import FOLDS, MATCH, STRATIFY, TEST_ONLY, VALIDATION
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Holdout", "SklearnStratifiedKFold", "StratifiedKFold"]
+__all__ = ["Holdout", "PersonSplitter", "SklearnStratifiedKFold", "StratifiedKFold"]
 
-_TEST_ONLY: Mapping[str, Any] = {
-    "type": ["object", "null"],
-    "additionalProperties": False,
-    "properties": {
-        "column": {"type": "string", "minLength": 1, "description": "Column of the study's table."},
-        "values": {
-            "type": "array",
-            "items": {"type": ["string", "integer"]},
-            "minItems": 1,
-            "uniqueItems": True,
-            "description": "Values that mark a held-out scan.",
-        },
-    },
-    "required": ["column", "values"],
-    "default": None,
-    "description": "Cohort that is only ever tested, such as {column: cohort, values: [ADNI3]}: its people are in no "
-    "part of any fold, every fold's network predicts them, and they are scored apart (held-out/).",
-}
+Options = Mapping[str, Any] | None
 
 
-class Holdout(Splitter):
+class PersonSplitter(Splitter):
+    """Base: sets the held-out cohort apart, divides the others, and matches controls to patients in the parts."""
+
+    test_only: Options = None
+    match: Options = None
+
+    def split(self, table: pd.DataFrame, seed: int) -> Sequence[Fold]:
+        """Return the folds, ids sorted.
+
+        Raises:
+            InputError: The people cannot be divided, held out or matched as asked.
+        """
+        from ._held_out import set_apart
+
+        rest, held_out = set_apart(table, self.test_only)
+        folds = [replace(fold, held_out=tuple(sorted({*held_out, *fold.held_out}))) for fold in self.divide(rest, seed)]
+        if self.match is None:
+            return folds
+        from ._matching import matched
+
+        return matched(folds, table, self.match, seed)
+
+    @abstractmethod
+    def divide(self, table: pd.DataFrame, seed: int) -> Sequence[Fold]:
+        """Return the folds of everybody who is not held out."""
+
+
+class Holdout(PersonSplitter):
     """One division of the people into training, validation and test parts.
 
     Fractions are of the people. With ``stratify`` each class (each stretch of a numeric target, sorted) is divided
     by itself: its number in a part differs from the exact fraction by less than one, and no part is without it. A
     person with several scans counts once, with the class of the last row, or the mean of the numbers. The division
-    depends on ids, targets and seed only.
+    depends on ids, targets, the columns to stratify by and seed only.
     """
 
     config_schema = parameters(
@@ -61,11 +73,15 @@ class Holdout(Splitter):
                 "description": "Fraction of the people for the choice of the best weights; 0: no validation part.",
             },
             "stratify": {
-                "type": "boolean",
+                "type": ["boolean", "array"],
+                "items": {"type": "string", "minLength": 1},
+                "uniqueItems": True,
                 "default": True,
-                "description": "Give every part the same mixture of classes, or of small and large targets.",
+                "description": "Give every part the same mixture of classes, or of small and large targets; a list of "
+                "columns: of these, too, the most important one first.",
             },
-            "test_only": _TEST_ONLY,
+            "match": MATCH,
+            "test_only": TEST_ONLY,
         }
     )
 
@@ -74,8 +90,9 @@ class Holdout(Splitter):
         *,
         test: float = 0.2,
         validation: float = 0.2,
-        stratify: bool = True,
-        test_only: Mapping[str, Any] | None = None,
+        stratify: bool | Sequence[str] = True,
+        match: Options = None,
+        test_only: Options = None,
     ) -> None:
         if test + validation >= 1:
             raise ConfigError(
@@ -85,65 +102,61 @@ class Holdout(Splitter):
         self.test = test
         self.validation = validation
         self.stratify = stratify
+        self.match = match
         self.test_only = test_only
 
-    def split(self, table: pd.DataFrame, seed: int) -> Sequence[Fold]:
-        """Return the one fold, ids sorted.
+    def divide(self, table: pd.DataFrame, seed: int) -> Sequence[Fold]:
+        """Return the one fold.
 
         Raises:
             InputError: A part, or a class in a part, would be empty; only one class; a target is missing.
         """
-        from ._held_out import set_apart
         from ._splitters import holdout
 
-        rest, held_out = set_apart(table, self.test_only)
-        fold = holdout(rest, seed, test=self.test, validation=self.validation, stratify=self.stratify)
-        return [replace(fold, held_out=held_out)]
+        return [holdout(table, seed, test=self.test, validation=self.validation, stratify=self.stratify)]
 
 
-class StratifiedKFold(Splitter):
+class StratifiedKFold(PersonSplitter):
     """Cross-validation: every person is in the test part of exactly one fold.
 
     Each class (each stretch of a numeric target, sorted) is dealt out evenly: its numbers in two test parts differ by
-    at most one, and so do the parts' sizes. A fraction of each fold's training part, stratified likewise, is its
-    validation part. A person with several scans counts once, with the class of the last row, or the mean of the
-    numbers. The folds depend on ids, targets and seed only.
+    at most one, and so do the parts' sizes. With ``stratify`` so are its combinations with further columns. A fraction
+    of each fold's training part, stratified likewise, is its validation part. A person with several scans counts once,
+    with the class of the last row, or the mean of the numbers. The folds depend on ids, targets, the columns to
+    stratify by and seed only.
     """
 
     config_schema = parameters(
-        {
-            "folds": {"type": "integer", "minimum": 2, "default": 5, "description": "Number of folds."},
-            "validation": {
-                "type": "number",
-                "minimum": 0,
-                "exclusiveMaximum": 1,
-                "default": 0.15,
-                "description": "Fraction of a fold's training part for the choice of the best weights; 0: none.",
-            },
-            "test_only": _TEST_ONLY,
-        }
+        {"folds": FOLDS, "validation": VALIDATION, "stratify": STRATIFY, "match": MATCH, "test_only": TEST_ONLY}
     )
 
-    def __init__(self, *, folds: int = 5, validation: float = 0.15, test_only: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        folds: int = 5,
+        validation: float = 0.15,
+        stratify: Sequence[str] | None = None,
+        match: Options = None,
+        test_only: Options = None,
+    ) -> None:
         self.folds = folds
         self.validation = validation
+        self.stratify = stratify
+        self.match = match
         self.test_only = test_only
 
-    def split(self, table: pd.DataFrame, seed: int) -> Sequence[Fold]:
-        """Return the folds, ids sorted.
+    def divide(self, table: pd.DataFrame, seed: int) -> Sequence[Fold]:
+        """Return the folds.
 
         Raises:
             InputError: A class has too few people for the folds; only one class; a target is missing.
         """
-        from ._held_out import set_apart
         from ._splitters import stratified_folds
 
-        rest, held_out = set_apart(table, self.test_only)
-        folds = stratified_folds(rest, seed, folds=self.folds, validation=self.validation)
-        return [replace(fold, held_out=held_out) for fold in folds]
+        return stratified_folds(table, seed, folds=self.folds, validation=self.validation, stratify=self.stratify)
 
 
-class SklearnStratifiedKFold(Splitter):
+class SklearnStratifiedKFold(PersonSplitter):
     """Cross-validation with exactly scikit-learn's folds, for the comparison with an earlier study.
 
     The test parts are those of ``StratifiedKFold(folds, shuffle=True, random_state=RandomState(shuffle_seed))`` over
@@ -154,7 +167,7 @@ class SklearnStratifiedKFold(Splitter):
 
     config_schema = parameters(
         {
-            "folds": {"type": "integer", "minimum": 2, "default": 5, "description": "Number of folds (n_splits)."},
+            "folds": {**FOLDS, "description": "Number of folds (n_splits)."},
             "shuffle_seed": {
                 "type": "integer",
                 "minimum": 0,
@@ -169,14 +182,12 @@ class SklearnStratifiedKFold(Splitter):
                 "description": "Column to stratify by, such as a diagnosis finer than the target; null: the target.",
             },
             "validation": {
-                "type": "number",
-                "minimum": 0,
-                "exclusiveMaximum": 1,
-                "default": 0.15,
+                **VALIDATION,
                 "description": "Fraction of a fold's training part, stratified likewise, for the choice of the best "
                 "weights; 0: none.",
             },
-            "test_only": _TEST_ONLY,
+            "match": MATCH,
+            "test_only": TEST_ONLY,
         }
     )
 
@@ -187,30 +198,29 @@ class SklearnStratifiedKFold(Splitter):
         shuffle_seed: int = 42,
         column: str | None = None,
         validation: float = 0.15,
-        test_only: Mapping[str, Any] | None = None,
+        match: Options = None,
+        test_only: Options = None,
     ) -> None:
         self.folds = folds
         self.shuffle_seed = shuffle_seed
         self.column = column
         self.validation = validation
+        self.match = match
         self.test_only = test_only
 
-    def split(self, table: pd.DataFrame, seed: int) -> Sequence[Fold]:
-        """Return the folds, ids sorted.
+    def divide(self, table: pd.DataFrame, seed: int) -> Sequence[Fold]:
+        """Return the folds.
 
         Raises:
             InputError: A class has too few people for the folds; a person has no class; the column is not there.
         """
-        from ._held_out import set_apart
         from ._splitters import sklearn_folds
 
-        rest, held_out = set_apart(table, self.test_only)
-        folds = sklearn_folds(
-            rest,
+        return sklearn_folds(
+            table,
             seed,
             folds=self.folds,
             shuffle_seed=self.shuffle_seed,
             column=self.column,
             validation=self.validation,
         )
-        return [replace(fold, held_out=held_out) for fold in folds]

@@ -15,12 +15,16 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-__all__ = ["confusion_chart", "roc_chart", "scatter_chart", "training_chart"]
+    Array = np.ndarray[Any, Any]
 
-_COLOURS = ("#0b6fb8", "#d1495b", "#2a9d6f", "#8a5fbf", "#c98a00", "#3f4a5a")
+__all__ = ["COLOURS", "confusion_chart", "figure_of", "png", "roc_chart", "scatter_chart", "training_chart"]
+
+# Told apart by people with any colour vision (Okabe & Ito 2008), the darker ones first.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#3f4a5a")
 
 
-def _figure(columns: int = 1, width: float = 4.6) -> tuple[Figure, list[Axes]]:
+def figure_of(columns: int = 1, width: float = 4.6) -> tuple[Figure, list[Axes]]:
+    """Return a figure with panels side by side, in the page's style."""
     figure = Figure(figsize=(width * columns, 4.0), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     axes = list(figure.subplots(1, columns, squeeze=False)[0])
@@ -31,21 +35,28 @@ def _figure(columns: int = 1, width: float = 4.6) -> tuple[Figure, list[Axes]]:
     return figure, axes
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """Return a figure as a PNG file, the same bytes each time."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
 
 
 def roc_chart(
-    true: Sequence[str], probabilities: Mapping[str, Sequence[float]], classes: Sequence[str]
+    true: Sequence[str],
+    probabilities: Mapping[str, Sequence[float]],
+    classes: Sequence[str],
+    folds: Sequence[int] = (),
+    interval: str = "",
 ) -> bytes | None:
-    """Draw the ROC curve of the last of two classes, or of each of several against the rest.
+    """Draw the ROC curve of the last of two classes, with a thin one for each fold, or of several against the rest.
 
     Args:
         true: True class of each scan.
         probabilities: For each class, its probability for each scan.
         classes: Class names in the order of the logits.
+        folds: The fold of each scan; the folds of two classes are drawn where there are several.
+        interval: Of the area, for the legend; two classes.
 
     Returns:
         A PNG file, or None where there is no scan of a class or none of the others.
@@ -53,55 +64,70 @@ def roc_chart(
     from sklearn.metrics import auc, roc_curve
 
     truth = np.asarray(true, dtype=object)
-    figure, (ax,) = _figure()
+    figure, (ax,) = figure_of()
     drawn = 0
-    for colour, name in zip(_COLOURS * len(classes), classes[1:] if len(classes) == 2 else classes, strict=False):
+    for colour, name in zip(COLOURS * len(classes), classes[1:] if len(classes) == 2 else classes, strict=False):
         positive = truth == name
         if positive.all() or not positive.any():
             continue
         false_rate, true_rate, _ = roc_curve(positive, np.asarray(probabilities[name], dtype=float))
-        label = f"{_plain(name)}: AUC {auc(false_rate, true_rate):.3f}"
+        label = f"{_plain(name)}: AUC {auc(false_rate, true_rate):.3f}{interval if len(classes) == 2 else ''}"
         ax.plot(false_rate, true_rate, color=colour, linewidth=2, label=label)
         drawn += 1
+    if len(classes) == 2:
+        _fold_curves(ax, truth == classes[1], np.asarray(probabilities[classes[1]], dtype=float), np.asarray(folds))
     if not drawn:
         return None
     ax.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="chance")
     ax.set(xlabel="false positive rate (1 - specificity)", ylabel="true positive rate (sensitivity)")
     ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     ax.legend(loc="lower right", fontsize="small")
-    return _png(figure)
+    return png(figure)
+
+
+def _fold_curves(ax: Axes, positive: Array, probability: Array, folds: Array) -> None:
+    from sklearn.metrics import roc_curve
+
+    label: str | None = "each fold alone"
+    for fold in np.unique(folds) if len(np.unique(folds)) > 1 else ():
+        own = folds == fold
+        if positive[own].all() or not positive[own].any():
+            continue
+        false_rate, true_rate, _ = roc_curve(positive[own], probability[own])
+        ax.plot(false_rate, true_rate, color="0.45", linewidth=0.8, alpha=0.8, label=label, zorder=1)
+        label = None
 
 
 def confusion_chart(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> bytes:
     """Draw the confusion matrix: rows are true, columns predicted classes; shades are shares of a row."""
     counts = np.asarray(matrix, dtype=float)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure, (ax,) = _figure()
+    figure, (ax,) = figure_of()
     ax.grid(visible=False)
     ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), share in np.ndenumerate(shares):
         colour = "white" if share > 0.55 else "black"
-        text = f"{int(counts[row, column])}\n{share:.0%}"
+        text = f"{counts[row, column]:.4g}\n{share:.0%}"
         ax.text(column, row, text, ha="center", va="center", color=colour)
     names = [_plain(name) for name in classes]
     ax.set_xticks(range(len(names)), names)
     ax.set_yticks(range(len(names)), names)
     ax.set(xlabel="predicted class", ylabel="true class")
-    return _png(figure)
+    return png(figure)
 
 
 def scatter_chart(true: Sequence[float], predicted: Sequence[float]) -> bytes:
     """Draw predicted against true values with the line of equality."""
     x, y = np.asarray(true, dtype=float), np.asarray(predicted, dtype=float)
-    figure, (ax,) = _figure()
+    figure, (ax,) = figure_of()
     low, high = float(min(x.min(), y.min())), float(max(x.max(), y.max()))
     margin = 0.04 * (high - low) or 1.0
     ends = (low - margin, high + margin)
     ax.plot(ends, ends, color="0.6", linestyle=":", label="predicted = true")
-    ax.scatter(x, y, s=22, color=_COLOURS[0], alpha=0.75, linewidths=0)
+    ax.scatter(x, y, s=22, color=COLOURS[0], alpha=0.75, linewidths=0)
     ax.set(xlim=ends, ylim=ends, aspect="equal", xlabel="true value", ylabel="predicted value")
     ax.legend(loc="upper left", fontsize="small")
-    return _png(figure)
+    return png(figure)
 
 
 def training_chart(histories: Mapping[int, pd.DataFrame]) -> bytes | None:
@@ -118,8 +144,8 @@ def training_chart(histories: Mapping[int, pd.DataFrame]) -> bytes | None:
     scores = sorted(name for name in present if name.startswith("val_") and name != "val_loss")
     if not present & set(losses):
         return None
-    figure, axes = _figure(1 + len(scores), width=3.8)
-    for colour, (fold, history) in zip(_COLOURS * len(histories), sorted(histories.items()), strict=False):
+    figure, axes = figure_of(1 + len(scores), width=3.8)
+    for colour, (fold, history) in zip(COLOURS * len(histories), sorted(histories.items()), strict=False):
         for name, style in losses.items():
             _line(axes[0], history, name, colour, style, f"fold {fold} {name.split('_')[0]}")
         for ax, name in zip(axes[1:], scores, strict=True):
@@ -132,7 +158,7 @@ def training_chart(histories: Mapping[int, pd.DataFrame]) -> bytes | None:
         ax.set_xlabel("epoch")
         if len(histories) <= 3 or ax is axes[-1]:
             ax.legend(fontsize="x-small")
-    return _png(figure)
+    return png(figure)
 
 
 def _line(ax: Axes, history: pd.DataFrame, name: str, colour: str, style: str, label: str) -> None:

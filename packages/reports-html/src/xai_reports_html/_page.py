@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import jinja2
-
-from xai_core import InputError
 
 from . import __version__
 from ._account import LOSS, summaries
@@ -17,6 +14,7 @@ from ._charts import confusion_chart, roc_chart, scatter_chart, training_chart
 from ._literature import limits_of, references
 from ._methods import known_limits, meaning
 from ._people import cards, data_uri
+from ._scores import against_chance, correction_note, first_repeat, group_tables, if_made, score_charts
 from ._summary import class_name, components, described, evaluation_rows, metric_rows, plural
 
 if TYPE_CHECKING:
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["write_page"]
 
-T = TypeVar("T")
 _HEADLINE = ("balanced_accuracy", "auc", "sensitivity", "specificity", "mae", "r", "r2")
 
 
@@ -35,11 +32,11 @@ def write_page(run: RunResults, output: Path, options: HtmlReport) -> Path:
     figures = output / "figures"
     figures.mkdir(parents=True, exist_ok=True)
     config, info = run.config, run.info
-    metrics = _if_made(run.metrics) or {}
+    metrics = if_made(run.metrics) or {}
     rows = metric_rows(metrics)
-    held_out = _if_made(run.held_out_metrics) or {}
+    held_out = if_made(run.held_out_metrics) or {}
     records = run.maps()
-    people = cards(run, records, figures, options) if _if_made(run.predictions) is not None else None
+    people = cards(run, records, figures, options) if if_made(run.predictions) is not None else None
     page = _template().render(
         name=str(config.get("name", run.folder.name)),
         task=run.task,
@@ -52,6 +49,10 @@ def write_page(run: RunResults, output: Path, options: HtmlReport) -> Path:
         test=metrics.get("test", {}),
         folds=len(metrics.get("folds", [])),
         charts=_charts(run, metrics, figures),
+        repeats=len(metrics.get("repeats", [])),
+        chance=against_chance(metrics.get("test", {})),
+        groups=group_tables(run),
+        correction=correction_note(run),
         people=people,
         accounts=summaries(records, [slot["id"] for slot in _explainers(config)]),
         limit=f"{100 * LOSS:g} %",
@@ -96,14 +97,6 @@ def _headline(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return (known + [row for row in rows if row not in known])[:4]
 
 
-def _if_made(read: Callable[[], T]) -> T | None:
-    """Return what a run holds, or None where that step has not been carried out."""
-    try:
-        return read()
-    except InputError:
-        return None
-
-
 def _resource(name: str) -> str:
     return (files(__package__) / "templates" / name).read_text(encoding="utf-8")
 
@@ -118,15 +111,20 @@ def _template() -> jinja2.Template:
 def _charts(run: RunResults, metrics: dict[str, Any], figures: Path) -> dict[str, str]:
     """Draw what the run has data for; addresses of the pictures by name."""
     drawn: dict[str, bytes | None] = {}
-    predictions = _if_made(run.predictions)
+    predictions = if_made(run.predictions)
     if predictions is not None and len(predictions):
+        repeated, predictions = "repeat" in predictions, first_repeat(predictions)
         if run.classes is None:
             drawn["scatter"] = scatter_chart(predictions["target"].tolist(), predictions["prediction"].tolist())
         else:
             true = [class_name(value, run.classes) for value in predictions["target"]]
             columns = {name: f"probability_{name}" for name in run.classes}
             if set(columns.values()) <= set(predictions.columns):
-                drawn["roc"] = roc_chart(true, {n: predictions[c].tolist() for n, c in columns.items()}, run.classes)
+                found = {n: predictions[c].tolist() for n, c in columns.items()}
+                drawn["roc"] = roc_chart(
+                    true, found, run.classes, _folds(predictions), "" if repeated else _interval(metrics)
+                )
+        drawn |= score_charts(run, predictions)
     matrix = metrics.get("test", {}).get("confusion_matrix")
     if matrix and run.classes is not None:
         drawn["confusion"] = confusion_chart(matrix, run.classes)
@@ -136,6 +134,19 @@ def _charts(run: RunResults, metrics: dict[str, Any], figures: Path) -> dict[str
     for name, chart in made.items():
         (figures / f"{name}.png").write_bytes(chart)
     return {name: data_uri(chart) for name, chart in made.items()}
+
+
+def _folds(predictions: Any) -> list[int]:
+    return predictions["fold"].tolist() if "fold" in predictions else []
+
+
+def _interval(metrics: dict[str, Any]) -> str:
+    """The interval of the area as the legend shows it: DeLong's where there is one."""
+    test = metrics.get("test", {})
+    score = test.get("auc_delong") or test.get("auc") or {}
+    if score.get("low") is None or score.get("high") is None:
+        return ""
+    return f" [{score['low']:.3f}, {score['high']:.3f}]"
 
 
 def _history(run: RunResults, fold: int) -> Any:
@@ -150,7 +161,7 @@ def _evaluations(run: RunResults) -> list[dict[str, Any]]:
     found = []
     for slot in run.config.get("evaluators") or []:
         name = slot.get("id", slot.get("name"))
-        table = _if_made(lambda name=name: run.evaluation(name))  # type: ignore[misc]
+        table = if_made(lambda name=name: run.evaluation(name))  # type: ignore[misc]
         if table is not None and len(table):
             found.append({"id": name, "rows": evaluation_rows(table)})
     return found

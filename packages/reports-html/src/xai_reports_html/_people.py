@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["People", "cards", "data_uri", "draw_scan"]
 
 Row = Mapping[Any, Any]
+# Scan and fold: in a repeated cross-validation several networks test a scan.
+_Tested = tuple[str, int]
 
 
 class People:
@@ -62,21 +64,24 @@ def cards(run: RunResults, records: Sequence[MapRecord], folder: Path, options: 
     Raises:
         InputError: A scan or a map cannot be read, or a map does not lie on its scan's grid.
     """
-    maps: dict[str, list[MapRecord]] = defaultdict(list)
+    maps: dict[_Tested, list[MapRecord]] = defaultdict(list)
     for record in records:
-        maps[record.scan_id].append(record)
+        maps[record.scan_id, record.fold].append(record)
     if not maps:
         return People([], 0)
     order = [slot.get("id", slot.get("name")) for slot in run.config.get("explainers") or []]
     rank = {name: position for position, name in enumerate(order)}
-    rows = {str(row["scan_id"]): _decision(row, run.classes) for row in run.predictions().to_dict("records")}
-    known = [scan for scan in sorted(maps) if scan in rows]
-    chosen = _chosen({scan: rows[scan] for scan in known}, options.max_people)
+    predicted = run.predictions().to_dict("records")
+    rows = {(str(row["scan_id"]), int(row["fold"])): _decision(row, run.classes) for row in predicted}
+    known = [tested for tested in sorted(maps) if tested in rows]
+    repeated = len({scan for scan, _ in known}) < len(known)
+    chosen = _chosen({tested: rows[tested] for tested in known}, options.max_people)
     shown = []
-    for scan in chosen:
-        mine = sorted(maps[scan], key=lambda record: (rank.get(record.explainer, len(rank)), record.explainer))
-        pictures = _pictures(scan, mine, folder, options)
-        shown.append({"scan": scan, "session": _session(mine[0]), **rows[scan], "maps": pictures})
+    for tested in chosen:
+        mine = sorted(maps[tested], key=lambda record: (rank.get(record.explainer, len(rank)), record.explainer))
+        scan, fold = tested
+        pictures = _pictures(f"{scan}_fold-{fold}" if repeated else scan, mine, folder, options)
+        shown.append({"scan": scan, "session": _session(mine[0]), **rows[tested], "maps": pictures})
     return People(shown, len(known))
 
 
@@ -104,11 +109,11 @@ def _decision(row: Row, classes: Sequence[str] | None) -> dict[str, Any]:
     }
 
 
-def _chosen(rows: Mapping[str, Mapping[str, Any]], most: int | None) -> list[str]:
+def _chosen(rows: Mapping[_Tested, Mapping[str, Any]], most: int | None) -> list[_Tested]:
     """Take scans in turn from each true class, right and wrong, in the order of their names."""
     if most is None or len(rows) <= most:
         return list(rows)
-    groups: dict[tuple[str, bool], list[str]] = defaultdict(list)
+    groups: dict[tuple[str, bool], list[_Tested]] = defaultdict(list)
     for scan, row in rows.items():
         group = ("", True) if row["correct"] is None else (row["true"], row["correct"])
         groups[group].append(scan)

@@ -14,7 +14,17 @@ if TYPE_CHECKING:
 
     from xai_core.engine.results import RunResults
 
-__all__ = ["class_name", "components", "NONE", "described", "evaluation_rows", "metric_rows", "number", "plural"]
+__all__ = [
+    "class_name",
+    "components",
+    "NONE",
+    "described",
+    "evaluation_rows",
+    "metric_rows",
+    "number",
+    "plural",
+    "score_name",
+]
 
 NONE = "\N{EN DASH}"
 _SLOTS = (
@@ -31,7 +41,8 @@ _LISTS = (
 )
 _NAMES = {
     "auc": "AUC", "f1": "F1", "mcc": "Matthews correlation", "mae": "mean absolute error", "r": "Pearson's r",
-    "rmse": "root mean squared error", "r2": "R²",
+    "rmse": "root mean squared error", "r2": "R²", "auc_delong": "AUC (DeLong interval)", "brier": "Brier score",
+    "ece": "expected calibration error", "gap": "mean gap", "gap_sd": "SD of the gap", "gap_r": "r of gap and truth",
 }  # fmt: skip
 
 
@@ -136,8 +147,16 @@ def _component(role: str, kind: str, slot: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def score_name(key: str) -> str:
+    """Return the name of a score for reading."""
+    for suffix in ("_corrected", "_calibrated"):
+        if key.endswith(suffix):
+            return f"{score_name(key.removesuffix(suffix))}, {suffix[1:]}"
+    return _NAMES.get(key, key.replace("auc_", "AUC ").replace("_", " "))
+
+
 def metric_rows(metrics: Mapping[str, Any], together: str = "test") -> list[dict[str, Any]]:
-    """Return a row for each score: name, value, interval and the values of the folds.
+    """Return a row for each score: name, value, interval, mean and SD over the folds, and the values of the folds.
 
     Args:
         metrics: ``folds``, and the scores of all.
@@ -149,13 +168,20 @@ def metric_rows(metrics: Mapping[str, Any], together: str = "test") -> list[dict
             continue
         low, high = score.get("low"), score.get("high")
         folds = [fold.get(key, {}).get("value") for fold in metrics.get("folds", [])]
+        over = metrics.get("across_folds", {}).get(key, {})
         rows.append(
             {
                 "key": key,
-                "name": _NAMES.get(key, key.replace("auc_", "AUC ").replace("_", " ")),
+                "name": score_name(key),
                 "value": number(score["value"]) if score["value"] is not None else "not defined",
                 "interval": f"{number(low)} to {number(high)}" if low is not None and high is not None else NONE,
                 "folds": [number(value) for value in folds],
+                "mean": f"{number(over.get('mean'))} ± {number(over.get('sd'))}"
+                if over.get("sd") is not None
+                else NONE,
+                "mean_interval": f"{number(over['low'])} to {number(over['high'])}"
+                if over.get("low") is not None
+                else NONE,
             }
         )
     return rows

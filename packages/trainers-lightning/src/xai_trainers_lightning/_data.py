@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import random
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -23,22 +24,31 @@ __all__ = ["LoaderOptions", "loader", "seed_generators", "targets_of"]
 
 def seed_generators(*entropy: int) -> None:
     """Seed Python's, NumPy's and torch's generators from a sequence of non-negative integers."""
+    torch.manual_seed(_seed_all_but_gpus(entropy))
+
+
+def _seed_all_but_gpus(entropy: Sequence[int]) -> int:
+    """Seed the generators that loading a scan can draw from, and return torch's seed.
+
+    ``torch.manual_seed`` would also ask for the GPUs, which takes longer than reading a scan.
+    """
     words = np.random.SeedSequence(entropy).generate_state(3)
     random.seed(int(words[0]))
     np.random.seed(int(words[1]))
-    torch.manual_seed(int(words[2]))
+    torch.default_generator.manual_seed(int(words[2]))
+    return int(words[2])
 
 
 @contextmanager
 def _own_generators(*entropy: int) -> Iterator[None]:
-    python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        seed_generators(*entropy)
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)
+    python, numpy, torchs = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    _seed_all_but_gpus(entropy)
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        torch.set_rng_state(torchs)
 
 
 class _SeededItems(Dataset[Any]):
@@ -99,12 +109,17 @@ def loader(items: TensorData, options: LoaderOptions, *, training: bool) -> Load
         persistent_workers=workers > 0,
         pin_memory=options.pin,
         generator=torch.Generator().manual_seed(options.seed),
-        worker_init_fn=_one_thread,
+        worker_init_fn=_begin_worker,
     )
 
 
-def _one_thread(_worker: int) -> None:
+def _begin_worker(_worker: int) -> None:
+    """Give a loading process one thread, and let it share the memory that it was forked with.
+
+    Collecting garbage writes into every object there is, and a page that is written to is copied.
+    """
     torch.set_num_threads(1)
+    gc.freeze()
 
 
 def targets_of(items: TensorData, seed: int) -> Tensor:

@@ -9,9 +9,15 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from sklearn import metrics as skl
 
-from xai_core import InputError
+from xai_core.statistics import delong
+from xai_core.statistics.weighted import auc, classification, person_weights
 
-from ._bootstrap import WeightedScores, auc, classification, person_weights, regression
+from ._calibration import brier, expected_error
+from ._chance import against_chance
+from ._classes import class_indices
+from ._gapscores import gap_scores
+from ._groups import scores_by_group
+from ._intervals import Score, interval, value_scores, with_intervals
 from ._pairwise import finer_pairs
 
 if TYPE_CHECKING:
@@ -19,71 +25,80 @@ if TYPE_CHECKING:
 
     from xai_core.types import Task
 
+    from .scoring import ScoredTrainer
+
     Array = np.ndarray[Any, Any]
 
-__all__ = ["scores"]
+__all__ = ["group_table", "scores"]
 
-Score = dict[str, float | None]
 _PAIRWISE = ("balanced_accuracy", "accuracy", "auc", "sensitivity", "specificity", "f1", "mcc")
 
 
 def scores(
-    predictions: pd.DataFrame,
-    task: Task,
-    classes: Sequence[str] | None,
-    seed: int,
-    bootstrap: int,
-    pairwise: Mapping[str, Any] | None = None,
+    predictions: pd.DataFrame, task: Task, classes: Sequence[str] | None, seed: int, options: ScoredTrainer
 ) -> dict[str, Any]:
-    """Return the scores of ``LightningTrainer.metrics``.
+    """Return the scores of ``ScoredTrainer.metrics``.
 
     Args:
         predictions: One row for each test scan.
         task: ``"classification"`` or ``"regression"``.
         classes: Class names in the order of the logits.
         seed: Seed of the resampling.
-        bootstrap: Number of resamples; 0 for none.
-        pairwise: ``column`` and ``against`` of the comparisons of finer groups, or None.
+        options: The trainer, whose parameters say what is scored.
     """
     people = predictions["subject_id"].astype(str).to_numpy()
-    weights = person_weights(people, bootstrap, seed)
+    weights = person_weights(people, options.bootstrap, seed)
     result: dict[str, Any] = {"n": len(predictions), "people": len(np.unique(people))}
-    pairs = {} if pairwise is None else finer_pairs(predictions, classes, **pairwise)
+    pairs = {} if options.pairwise is None else finer_pairs(predictions, classes, **options.pairwise)
     if task == "regression":
-        return result | _regression_scores(predictions, weights)
-    assert classes is not None
-    names = [str(name) for name in classes]
-    result |= _classification_scores(predictions, names, weights)
-    for pair, rows in pairs.items():
-        found = _classification_scores(predictions[rows], names, weights[:, rows])
-        result[f"n_{pair}"] = int(rows.sum())
-        result |= {f"{name}_{pair}": found[name] for name in _PAIRWISE}
+        result |= _regression_scores(predictions, weights) | gap_scores(predictions, weights, options.bias_correction)
+    else:
+        assert classes is not None
+        names = [str(name) for name in classes]
+        result |= _classification_scores(predictions, names, weights)
+        for pair, rows in pairs.items():
+            found = _classification_scores(predictions[rows], names, weights[:, rows])
+            result[f"n_{pair}"] = int(rows.sum())
+            result |= {f"{name}_{pair}": found[name] for name in _PAIRWISE}
+    if options.permutations:
+        result["permutation"] = against_chance(predictions, classes, options.permutations, seed)
     return result
 
 
-def _regression_scores(predictions: pd.DataFrame, weights: Array) -> dict[str, Any]:
+def group_table(
+    predictions: pd.DataFrame, classes: Sequence[str] | None, seed: int, by: Sequence[str], options: ScoredTrainer
+) -> pd.DataFrame:
+    """Return the scores of the groups of each column; see ``scores_by_group``."""
+    weights = person_weights(predictions["subject_id"].astype(str).to_numpy(), options.bootstrap, seed)
+
+    def score(rows: Array) -> Mapping[str, Any]:
+        chosen, own = predictions[rows], weights[:, rows]
+        if classes is None:
+            found = _regression_scores(chosen, own) | gap_scores(chosen, own, options.bias_correction)
+        else:
+            found = _classification_scores(chosen, [str(name) for name in classes], own)
+        return {name: value for name, value in found.items() if isinstance(value, Mapping)}
+
+    return scores_by_group(predictions, by, score)
+
+
+def _regression_scores(predictions: pd.DataFrame, weights: Array) -> dict[str, Score]:
     true = predictions["target"].to_numpy(dtype=np.float64)
-    predicted = predictions["prediction"].to_numpy(dtype=np.float64)
-    varies = len(true) > 1 and np.ptp(true) > 0
-    values = {
-        "mae": float(skl.mean_absolute_error(true, predicted)),
-        "rmse": float(skl.root_mean_squared_error(true, predicted)),
-        "r": float(np.corrcoef(true, predicted)[0, 1]) if varies and np.ptp(predicted) > 0 else None,
-        "r2": float(skl.r2_score(true, predicted)) if varies else None,
-    }
-    return _with_intervals(values, regression(true, predicted, weights))
+    return value_scores(true, predictions["prediction"].to_numpy(dtype=np.float64), weights)
 
 
 def _classification_scores(predictions: pd.DataFrame, classes: list[str], weights: Array) -> dict[str, Any]:
-    true = _indices(predictions, "target", classes)
-    predicted = _indices(predictions, "prediction", classes)
+    true = class_indices(predictions, "target", classes)
+    predicted = class_indices(predictions, "prediction", classes)
     probabilities = predictions[[f"probability_{name}" for name in classes]].to_numpy(dtype=np.float64)
     binary = len(classes) == 2
     matrix = skl.confusion_matrix(true, predicted, labels=range(len(classes)))
     resampled = classification(true, predicted, len(classes), weights)
     resampled["auc"] = _resampled_auc(true, probabilities, weights)
     values = _from_predictions(true, predicted, matrix) | {"auc": _auc(true, probabilities)}
-    result: dict[str, Any] = _with_intervals(values, resampled)
+    result: dict[str, Any] = with_intervals(values, resampled, _PAIRWISE)
+    result |= _delong(true == 1, probabilities[:, 1], predictions["subject_id"]) if binary else {}
+    result |= _calibration_scores(predictions, true, classes, weights)
     if binary:
         result["positive_class"] = classes[1]
     else:
@@ -92,14 +107,31 @@ def _classification_scores(predictions: pd.DataFrame, classes: list[str], weight
     return result
 
 
-def _indices(predictions: pd.DataFrame, column: str, classes: list[str]) -> Array:
-    names = predictions[column].astype(str)
-    unknown = sorted(set(names) - set(classes))
-    if unknown:
-        raise InputError(
-            f"predictions, column {column}: {unknown[0]!r} is not a class of this study ({', '.join(classes)})."
-        )
-    return names.map({name: index for index, name in enumerate(classes)}).to_numpy(dtype=np.int64)
+def _delong(positive: Array, score: Array, people: pd.Series[Any]) -> dict[str, Score]:
+    """The area again, with DeLong's interval: no resampling, and the scans of a person together (Obuchowski 1997)."""
+    if positive.all() or not positive.any():
+        return {"auc_delong": {"value": None, "low": None, "high": None}}
+    found = delong.areas(positive, score[None], people.astype(str).to_numpy())
+    low, high = delong.interval(float(found.value[0]), float(found.covariance[0, 0]))
+    return {"auc_delong": {"value": float(found.value[0]), "low": low, "high": high}}
+
+
+def _calibration_scores(predictions: pd.DataFrame, true: Array, classes: list[str], weights: Array) -> dict[str, Score]:
+    """Brier score and expected calibration error; no interval for the latter, whose resamples are biased upwards."""
+    result: dict[str, Score] = {}
+    for kind, suffix in (("probability", ""), ("calibrated", "_calibrated")):
+        names = [f"{kind}_{name}" for name in classes]
+        if not set(names) <= set(predictions.columns):
+            continue
+        probabilities = predictions[names].to_numpy(dtype=np.float64)
+        known = bool(len(true)) and bool(np.isfinite(probabilities).all())
+        terms = brier(true, probabilities) if known else np.full(len(true), np.nan)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            resampled = weights @ terms / weights.sum(axis=1)
+        result[f"brier{suffix}"] = interval(float(terms.mean()) if known else None, resampled)
+        error = expected_error(true, probabilities) if known else None
+        result[f"ece{suffix}"] = {"value": error, "low": None, "high": None}
+    return result
 
 
 def _from_predictions(true: Array, predicted: Array, matrix: Array) -> dict[str, float | None]:
@@ -152,19 +184,5 @@ def _pairwise(true: Array, probabilities: Array, classes: list[str], weights: Ar
         score = (pair / total)[:, 1]
         value = float(skl.roc_auc_score(positive, score)) if defined else None
         name = f"auc_{classes[first]}_vs_{classes[second]}"
-        result[name] = _interval(value, auc(positive, score, weights[:, rows]))
+        result[name] = interval(value, auc(positive, score, weights[:, rows]))
     return result
-
-
-def _with_intervals(values: dict[str, float | None], resampled: WeightedScores) -> dict[str, Score]:
-    order = ("balanced_accuracy", "accuracy", "auc", "sensitivity", "specificity", "f1", "mcc", *values)
-    return {name: _interval(values[name], resampled[name]) for name in dict.fromkeys(order) if name in values}
-
-
-def _interval(value: float | None, resampled: Array) -> Score:
-    """95 % percentile interval over the resamples that define the score; None if fewer than half do."""
-    defined = resampled[np.isfinite(resampled)]
-    if value is None or not len(resampled) or 2 * len(defined) < len(resampled):
-        return {"value": value, "low": None, "high": None}
-    low, high = np.percentile(defined, [2.5, 97.5])
-    return {"value": value, "low": float(low), "high": float(high)}

@@ -3,35 +3,47 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from xai_core import InputError, RunError
 
+from ._optimizer import make_optimizer
 from ._pl import pl
 from ._scaling import TargetScale
 from ._scores import validation_scores
+from ._shards import Share
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from xai_core import RunContext
 
+    from ._loss import Objective
     from .plugin import LightningTrainer
+
+    Batch = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]
 
 __all__ = ["Supervised"]
 
-_LOSSES = {"mse": nn.MSELoss, "mae": nn.L1Loss, "huber": nn.HuberLoss}
-
 
 class Supervised(pl.LightningModule):
-    """Cross entropy on class indices or a regression loss on standardised values.
+    """A classification by class indices, or a regression on standardised values.
 
     Losses in the history are those of all scans of the epoch at once, not means over batches, which would
     depend on the size of the last batch and on the classes in each.
+
+    Args:
+        params: The trainer.
+        model: The network.
+        context: Of the fold.
+        objective: The loss.
+        scale: Of the targets of a regression.
+        share: Which of how many devices this process works for.
+        scans: Number of training scans.
     """
 
     def __init__(
@@ -39,25 +51,36 @@ class Supervised(pl.LightningModule):
         params: LightningTrainer,
         model: nn.Module,
         context: RunContext,
-        class_weights: Tensor | None,
+        objective: Objective,
         scale: TargetScale,
+        share: Share = Share(),  # noqa: B008 - frozen
+        scans: int = 0,
     ) -> None:
         super().__init__()
         self.params, self.model, self.context, self.scale = params, model, context, scale
-        self.criterion = (
-            nn.CrossEntropyLoss(class_weights) if context.task == "classification" else _LOSSES[params.loss]()
-        )
-        self._seen: dict[str, list[tuple[Tensor, Tensor]]] = {"train": [], "val": []}
+        self.objective, self.share, self.scans = objective, share, scans
+        self._seen: dict[str, list[tuple[Tensor, Tensor, Tensor | None]]] = {"train": [], "val": []}
 
-    def _step(self, batch: tuple[Tensor, Tensor], part: str) -> Tensor:
-        volumes, targets = batch
+    def _outputs(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Outputs and targets as the loss compares them, and the scans' weights."""
+        volumes, targets, *rest = batch
         outputs = self.model(volumes)
         self._check_shape(outputs, len(targets))
-        outputs, targets = self._comparable(outputs, targets)
-        loss = self._batch_loss(outputs, targets)
+        return (*self._comparable(outputs, targets), rest[0] if rest else None)
+
+    def loss_of(self, batch: Batch) -> Tensor:
+        """Return the loss of a batch, 0-d, and remember nothing."""
+        return self.objective.of_batch(*self._outputs(batch))
+
+    def _step(self, batch: Batch, part: str) -> Tensor:
+        outputs, targets, weights = self._outputs(batch)
+        loss = self.objective.of_batch(outputs, targets, weights)
         if not torch.isfinite(loss):
-            raise RunError(self._not_finite(volumes, float(loss.detach()), part))
-        self._seen[part].append((outputs.detach(), targets))
+            raise RunError(self._not_finite(batch[0], float(loss.detach()), part))
+        seen = (outputs.detach(), targets, weights)
+        if self.share.ranks > 1:  # they are sent from process to process
+            seen = tuple(None if tensor is None else tensor.cpu() for tensor in seen)  # type: ignore[assignment]
+        self._seen[part].append(seen)
         return loss
 
     def _comparable(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -66,31 +89,28 @@ class Supervised(pl.LightningModule):
             return outputs.float(), targets.long()
         return outputs.float()[:, 0], self.scale.to_z(targets.float())
 
-    def _batch_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The mean over scans, class weights included.
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        loss = self._step(batch, "train")
+        if self.share.ranks == 1:
+            return loss
+        # The devices' gradients are averaged as if their pieces had the same size.
+        size = min(self.params.batch_size, self.scans - index * self.params.batch_size)
+        return loss * (len(batch[1]) * self.share.ranks / size)
 
-        torch divides a weighted cross entropy by the sum of the weights in the batch, which takes away their
-        effect in small batches (entirely so in a batch of one).
-        """
-        if isinstance(self.criterion, nn.CrossEntropyLoss):
-            return F.cross_entropy(outputs, targets, self.criterion.weight, reduction="none").mean()
-        loss: Tensor = self.criterion(outputs, targets)
-        return loss
-
-    def training_step(self, batch: tuple[Tensor, Tensor], _index: int) -> Tensor:
-        return self._step(batch, "train")
-
-    def validation_step(self, batch: tuple[Tensor, Tensor], _index: int) -> None:
+    def validation_step(self, batch: Batch, _index: int) -> None:
         self._step(batch, "val")
 
     def close_epoch(self) -> dict[str, float]:
-        """Return the scalars of the epoch that has just ended and forget its outputs."""
+        """Return the scalars of the epoch that has just ended, over all devices, and forget its outputs."""
         scalars: dict[str, float] = {}
         for part, seen in self._seen.items():
-            if not seen:
+            everything = self.share.gathered(seen)
+            if not everything:
                 continue
-            outputs, targets = (torch.cat(column) for column in zip(*seen, strict=True))
-            scalars[f"{part}_loss"] = float(self.criterion(outputs, targets))
+            outputs, targets, weights = (_joined(column, self.device) for column in zip(*everything, strict=True))
+            assert outputs is not None
+            assert targets is not None
+            scalars[f"{part}_loss"] = float(self.objective.of_part(outputs, targets, weights))
             if part == "val":
                 scalars.update(self._validation_scores(outputs.cpu(), targets.cpu()))
             seen.clear()
@@ -101,24 +121,10 @@ class Supervised(pl.LightningModule):
             outputs, targets = self.scale.to_units(outputs), self.scale.to_units(targets)
         return validation_scores(outputs.numpy(), targets.numpy(), self.context.task)
 
-    def configure_optimizers(self) -> Any:
-        p = self.params
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        # The rate is set anew before each batch.
         weights = [weight for weight in self.model.parameters() if weight.requires_grad]
-        optimizer: torch.optim.Optimizer
-        if p.optimizer == "sgd":
-            optimizer = torch.optim.SGD(
-                weights, p.learning_rate, momentum=0.9, nesterov=True, weight_decay=p.weight_decay
-            )
-        else:
-            kind = torch.optim.AdamW if p.optimizer == "adamw" else torch.optim.Adam
-            optimizer = kind(weights, p.learning_rate, weight_decay=p.weight_decay)
-        if p.scheduler == "cosine":
-            return [optimizer], [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=p.epochs)]
-        if p.scheduler == "one-cycle":
-            steps = int(self.trainer.estimated_stepping_batches)
-            cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, p.learning_rate, total_steps=steps)
-            return [optimizer], [{"scheduler": cycle, "interval": "step"}]
-        return optimizer
+        return make_optimizer(self.params, weights, 1.0)
 
     def _check_shape(self, outputs: Tensor, batch: int) -> None:
         classes = self.context.classes
@@ -139,10 +145,16 @@ class Supervised(pl.LightningModule):
             cause = (
                 f"This batch's intensities go from {low:.4g} to {high:.4g}: if they are not of the order of "
                 "one, add a transform that normalises them; otherwise lower training.params.learning_rate "
-                f"({self.params.learning_rate:g}) or set training.params.gradient_clip."
+                f"({self.params.learning_rate}) or set training.params.gradient_clip."
             )
         name = "training" if part == "train" else "validation"
         return (
             f"Training of fold {self.context.fold} failed: the {name} loss became {loss} in epoch "
             f"{self.current_epoch + 1} of {self.params.epochs}. {cause}"
         )
+
+
+def _joined(column: Sequence[Tensor | None], device: torch.device) -> Tensor | None:
+    """The batches' tensors one after the other; None where batches come without."""
+    tensors = [tensor for tensor in column if tensor is not None]
+    return torch.cat(tensors).to(device) if tensors else None

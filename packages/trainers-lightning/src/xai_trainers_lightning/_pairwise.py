@@ -14,7 +14,7 @@ from xai_core.schemas import did_you_mean
 if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
-__all__ = ["finer_pairs"]
+__all__ = ["finer_pairs", "group_text"]
 
 
 def finer_pairs(
@@ -40,7 +40,7 @@ def finer_pairs(
             f"{where}.column: the study's table has no column {column!r}.{did_you_mean(column, predictions.columns)} "
             f"Columns: {', '.join(map(str, predictions.columns))}."
         )
-    groups = np.array([_text(value) for value in predictions[column]], dtype=object)
+    groups = np.array([group_text(value) for value in predictions[column]], dtype=object)
     names = sorted({group for group in groups if group is not None} - {str(against)})
     target = predictions["target"].astype(str).to_numpy()
     for name, expected in [(str(against), str(classes[0])), *((name, str(classes[1])) for name in names)]:
@@ -58,7 +58,8 @@ def finer_pairs(
     return {f"{name}_vs_{against}": (groups == name) | (groups == str(against)) for name in names}
 
 
-def _text(value: Any) -> str | None:
+def group_text(value: Any) -> str | None:
+    """Return a covariate's value as the name of a group; None where it is missing."""
     if pd.isna(value):
         return None
     # A column of integers with missing values is one of floats in pandas.

@@ -29,6 +29,10 @@ class TargetScale:
         """Return values in the target's units."""
         return z * self.std + self.mean
 
+    def inverse(self) -> TargetScale:
+        """Return the scale that takes values in the target's units for z-scores of this one."""
+        return TargetScale(-self.mean / self.std, 1 / self.std)
+
 
 def find_head(model: nn.Module, volume: Tensor) -> nn.Module | None:
     """Return the layer that gives the single output as an affine function, or None.

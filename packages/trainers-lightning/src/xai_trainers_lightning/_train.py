@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Sized
 from typing import TYPE_CHECKING, Any, cast
 
-import torch
-
 from xai_core import InputError, TrainingResult
 
 from ._curves import draw_curves
 from ._data import seed_generators, targets_of
-from ._lightning import run
-from ._module import Supervised
+from ._finder import find_rate
+from ._freezing import Freezing
+from ._head import last_layer
+from ._initial import load_initial
+from ._lightning import Job
+from ._lightning import train as train_here
+from ._loss import Objective
+from ._ranks import check_devices, train_together
 from ._scaling import TargetScale, find_head, fold_into_head
+from ._shards import Share
+from ._state import load_state
+from ._weights import Weighted, absent_classes, class_weights, sample_weights
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -39,25 +46,63 @@ def fit(
     """Train ``model`` in place; see ``LightningTrainer.train``."""
     validation = validation if _size(validation) else None
     targets = targets_of(train, context.seed)
+    check_devices(params.devices, _size(validation), context)
     _check_monitor(params, validation, context)
     info: dict[str, Any] = {"scans": {"train": len(targets), "val": _size(validation)}}
-    weights = _class_weights(params, targets, context)
+    scans = sample_weights(params, train, context)
+    weights = class_weights(params, targets, scans, context)
     if weights is not None:
         info["class_weights"] = weights.tolist()
-    head, scale = _target_scale(params, model, train, targets, context)
-    if head is not None:
+    head = _begin(params, model, train, info, context)
+    Freezing(params, model, head, distributed=False)  # refuses what does not fit before anything long
+    scaled, scale = _target_scale(params, model, train, targets, context)
+    if scaled is not None:
         info["target_scaling"] = {"mean": scale.mean, "std": scale.std}
+        if params.initial_head == "keep":  # it gives the target's units; the loss is of z-scores
+            fold_into_head(scaled, scale.inverse())
+    objective = Objective(params, context.task, weights)
+    items = train if scans is None else Weighted(train, scans)
+    job = Job(params, model, head, objective, scale, items, validation, 0.0, load_state(context))
+    info["learning_rate"] = job.rate = _rate(job, context)
     seed_generators(context.seed)
-    model.train()
-    module = Supervised(params, model, context, weights, scale)
-    watch = run(module, train, validation, context)
-    if watch.best_weights is not None:
-        model.load_state_dict(watch.best_weights)
-    if head is not None:
-        fold_into_head(head, scale)
+    if params.devices == 1:
+        outcome = train_here(job, context, Share())
+    else:
+        info["devices"] = params.devices
+        outcome = train_together(job, context, params.devices)
+    model.load_state_dict(outcome.weights)
+    if scaled is not None:
+        fold_into_head(scaled, scale)
     model.eval().cpu().zero_grad(set_to_none=True)
-    draw_curves(watch.history, watch.best_epoch, context.folder / "curves.png")
-    return TrainingResult(history=watch.history, best_epoch=watch.best_epoch, info=info)
+    draw_curves(outcome.history, outcome.best_epoch, context.folder / "curves.png")
+    return TrainingResult(history=outcome.history, best_epoch=outcome.best_epoch, info=info)
+
+
+def _begin(
+    params: LightningTrainer, model: nn.Module, train: TensorData, info: dict[str, Any], context: RunContext
+) -> str | None:
+    """Load the initial weights and return the name of the last layer where any parameter asks for it."""
+    if params.initial_weights is None and not params.head_epochs:
+        return None
+    head = last_layer(model, train[0][0][None])
+    if params.initial_weights is not None:
+        info["initial_weights"] = load_initial(params, model, head)
+        about = info["initial_weights"]
+        lacking = [name for name in about["not_loaded"] if not name.startswith(f"{head}.")]
+        also = f"; not there: {', '.join(lacking[:5])}{' ...' if len(lacking) > 5 else ''}" if lacking else ""
+        context.log(
+            f"fold {context.fold}: {about['loaded']} tensors taken from {about['file']}, last layer {head} "
+            f"{'new' if params.initial_head == 'new' else 'kept'}{also}"
+        )
+    return head
+
+
+def _rate(job: Job, context: RunContext) -> float:
+    if job.params.learning_rate != "auto":
+        return float(job.params.learning_rate)
+    # Also of a training that goes on: the curve belongs to its files.
+    found = find_rate(job, context)
+    return found if job.state is None else float(job.state["full_rate"])
 
 
 def _size(items: TensorData | None) -> int:
@@ -83,33 +128,12 @@ def _check_monitor(params: LightningTrainer, validation: TensorData | None, cont
                 "monitor: train_loss."
             )
     elif params.monitor == "val_auc" and context.classes is not None:
-        missing = _absent(targets_of(validation, context.seed), context.classes)
+        missing = absent_classes(targets_of(validation, context.seed), context.classes)
         if missing:
             raise InputError(
                 f"training.params.monitor: val_auc is not defined in fold {context.fold}: no validation scan "
                 f"is of class {', '.join(missing)}. Use a larger or stratified validation part, or val_loss."
             )
-
-
-def _absent(targets: Tensor, classes: tuple[str, ...]) -> list[str]:
-    counts = torch.bincount(targets.long(), minlength=len(classes))
-    return [name for name, count in zip(classes, counts.tolist(), strict=False) if count == 0]
-
-
-def _class_weights(params: LightningTrainer, targets: Tensor, context: RunContext) -> Tensor | None:
-    """Balanced weights n / (K * n_k) [K] of the training part (King & Zeng 2001), or None."""
-    if context.classes is None:
-        return None
-    missing = _absent(targets, context.classes)
-    if missing:
-        raise InputError(
-            f"The training part of fold {context.fold} has no scan of class {', '.join(missing)}, so it "
-            "cannot be learned. Use fewer folds or a stratified split, or leave the class out of the study."
-        )
-    if params.class_weights == "none":
-        return None
-    counts = torch.bincount(targets.long(), minlength=len(context.classes))
-    return len(targets) / (len(context.classes) * counts.float())
 
 
 def _target_scale(

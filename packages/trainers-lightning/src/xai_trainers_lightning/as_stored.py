@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from xai_core import Trainer, TrainingResult
+from xai_core import TrainingResult
 
-from .scoring import SCORING
+from .scoring import SCORING, BiasCorrection, Calibration, ScoredTrainer
 
 if TYPE_CHECKING:
-    import pandas as pd
     from torch import Tensor, nn
     from torch.utils.data import Dataset as TorchDataset
 
     from xai_core import RunContext
-    from xai_core.types import Task
 
 __all__ = ["AsStored"]
 
 
-class AsStored(Trainer):
+class AsStored(ScoredTrainer):
     """No training: the weights that the model has loaded, to test and explain a network trained elsewhere.
 
     For a model with stored weights (``keras``, or any with a parameter ``weights`` and its own output layer). Every
@@ -33,19 +31,24 @@ class AsStored(Trainer):
         "additionalProperties": False,
         "properties": SCORING,
     }
-    scoring_params: ClassVar[frozenset[str]] = frozenset(SCORING)
     trains: ClassVar[bool] = False
 
-    def __init__(self, *, bootstrap: int = 1000, pairwise: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        bootstrap: int = 1000,
+        pairwise: Mapping[str, Any] | None = None,
+        by: Sequence[str] | None = None,
+        permutations: int = 1000,
+        calibration: Calibration = "none",
+        bias_correction: BiasCorrection = "none",
+    ) -> None:
         self.bootstrap = bootstrap
         self.pairwise = pairwise
-
-    def check_study(self, table: pd.DataFrame, task: Task, classes: Sequence[str] | None) -> None:  # noqa: ARG002
-        """Refuse a study that ``pairwise`` does not fit; see ``Trainer.check_study``."""
-        if self.pairwise is not None:
-            from ._pairwise import finer_pairs
-
-            finer_pairs(table, classes, **self.pairwise)
+        self.by = by
+        self.permutations = permutations
+        self.calibration = calibration
+        self.bias_correction = bias_correction
 
     def train(
         self,
@@ -57,11 +60,3 @@ class AsStored(Trainer):
         """Leave the model as it is, in evaluation mode; the data are not read."""
         model.eval()
         return TrainingResult(history=[{"epoch": 0}], best_epoch=0)
-
-    def metrics(
-        self, predictions: pd.DataFrame, task: Task, classes: Sequence[str] | None, seed: int
-    ) -> dict[str, Any]:
-        """Return the scores that ``lightning`` gives, for the same arguments."""
-        from ._metrics import scores
-
-        return scores(predictions, task, classes, seed, self.bootstrap, self.pairwise)

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from xai_core import ConfigError, RunContext, Trainer, TrainingResult
-from xai_core.types import Task
+from xai_core import ConfigError, InputError, RunContext, TrainingResult
 
+from .checks import contradictions, misfits
 from .parameters import PROPERTIES
-from .scoring import SCORING
+from .scoring import BiasCorrection, Calibration, ScoredTrainer
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor, nn
     from torch.utils.data import Dataset as TorchDataset
 
+    from xai_core.types import Task
+
 __all__ = ["LightningTrainer"]
 
 
-class LightningTrainer(Trainer):
+class LightningTrainer(ScoredTrainer):
     """Supervised training on PyTorch Lightning, with early stopping, best weights and bootstrap intervals."""
 
     config_schema: ClassVar[Mapping[str, Any]] = {
@@ -27,60 +30,99 @@ class LightningTrainer(Trainer):
         "additionalProperties": False,
         "properties": PROPERTIES,
     }
-    scoring_params: ClassVar[frozenset[str]] = frozenset(SCORING)
 
     def __init__(
         self,
         *,
         epochs: int = 30,
         batch_size: int = 4,
-        learning_rate: float = 1e-4,
+        learning_rate: float | Literal["auto"] = 1e-4,
         weight_decay: float = 0,
         optimizer: Literal["adam", "adamw", "sgd"] = "adam",
-        scheduler: Literal["none", "cosine", "one-cycle"] = "none",
-        loss: Literal["mse", "mae", "huber"] = "mse",
-        class_weights: Literal["balanced", "none"] = "balanced",
+        scheduler: Literal["none", "cosine", "one-cycle", "step", "plateau"] = "none",
+        scheduler_epochs: int = 10,
+        scheduler_factor: float = 0.1,
+        warmup_epochs: int = 0,
+        loss: Literal["auto", "cross-entropy", "focal", "mse", "mae", "huber"] = "auto",
+        focal_gamma: float = 2.0,
+        label_smoothing: float = 0,
+        class_weights: Literal["balanced", "none"] | Mapping[str, float] = "balanced",
+        sample_weights: str | Sequence[str] | None = None,
         target_scaling: Literal["standardise", "none"] = "standardise",
         monitor: str = "val_loss",
         early_stopping: int | None = None,
         min_delta: float = 0,
         accumulate: int = 1,
         gradient_clip: float | None = None,
+        ema_decay: float | None = None,
+        freeze: Sequence[str] = (),
+        unfreeze_at_epoch: int | Sequence[int] | None = None,
+        initial_weights: str | None = None,
+        initial_head: Literal["new", "keep"] = "new",
+        head_epochs: int = 0,
+        head_learning_rate: float | None = None,
+        devices: int = 1,
+        loggers: Sequence[Literal["tensorboard", "mlflow"]] = ("tensorboard",),
+        mlflow_uri: str | None = None,
         workers: int = 0,
         precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true",
         bootstrap: int = 1000,
         pairwise: Mapping[str, Any] | None = None,
+        by: Sequence[str] | None = None,
+        permutations: int = 1000,
+        calibration: Calibration = "none",
+        bias_correction: BiasCorrection = "none",
     ) -> None:
-        if min_delta > 0 and early_stopping is None:
-            raise ConfigError(
-                f"lightning: min_delta ({min_delta:g}) belongs to early stopping, which is off. Give early_stopping (a "
-                "number of epochs), or leave min_delta out."
-            )
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.optimizer = optimizer
         self.scheduler = scheduler
+        self.scheduler_epochs = scheduler_epochs
+        self.scheduler_factor = scheduler_factor
+        self.warmup_epochs = warmup_epochs
         self.loss = loss
+        self.focal_gamma = focal_gamma
+        self.label_smoothing = label_smoothing
         self.class_weights = class_weights
+        self.sample_weights = sample_weights
         self.target_scaling = target_scaling
         self.monitor = monitor
         self.early_stopping = early_stopping
         self.min_delta = min_delta
         self.accumulate = accumulate
         self.gradient_clip = gradient_clip
+        self.ema_decay = ema_decay
+        self.freeze = freeze
+        self.unfreeze_at_epoch = unfreeze_at_epoch
+        self.initial_weights = initial_weights
+        self.initial_head = initial_head
+        self.head_epochs = head_epochs
+        self.head_learning_rate = head_learning_rate
+        self.devices = devices
+        self.loggers = loggers
+        self.mlflow_uri = mlflow_uri
         self.workers = workers
         self.precision = precision
         self.bootstrap = bootstrap
         self.pairwise = pairwise
+        self.by = by
+        self.permutations = permutations
+        self.calibration = calibration
+        self.bias_correction = bias_correction
+        if problems := contradictions(self):
+            raise ConfigError(problems)
 
-    def check_study(self, table: pd.DataFrame, task: Task, classes: Sequence[str] | None) -> None:  # noqa: ARG002
-        """Refuse a study that ``pairwise`` does not fit; see ``Trainer.check_study``."""
-        if self.pairwise is not None:
-            from ._pairwise import finer_pairs
+    def check_study(self, table: pd.DataFrame, task: Task, classes: Sequence[str] | None) -> None:
+        """Refuse a study that losses, weights, checkpoint or scores do not fit; see ``Trainer.check_study``."""
+        super().check_study(table, task, classes)
+        if problems := misfits(self, table, task, classes):
+            raise InputError("\n".join(problems))
+        if self.initial_weights is not None:
+            from ._initial import checkpoint_of, read_state
 
-            finer_pairs(table, classes, **self.pairwise)
+            read_state(checkpoint_of(Path(self.initial_weights)))
 
     def train(
         self,
@@ -95,42 +137,17 @@ class LightningTrainer(Trainer):
             model: The network, freshly built, on the CPU.
             train: Sized; items are (volume float32 [C, D, H, W], target: int64 class index or float32 value,
                 0-d). Its targets are taken from an attribute ``targets`` where there is one (a sequence of
-                numbers), otherwise every scan is read once for them.
+                numbers), otherwise every scan is read once for them; ``sample_weights`` needs its ``covariates``
+                (a mapping for each scan).
             validation: The same for the validation part. None or empty: the model keeps the last epoch's
                 weights, unless ``monitor`` is ``train_loss``.
-            context: ``curves.png`` and ``tensorboard/`` are written to its folder.
+            context: ``curves.png`` and ``tensorboard/`` are written to its folder. After each epoch the whole
+                state is written to its ``scratch``, from which a killed training goes on to the same bytes.
 
         Raises:
-            InputError: The training part or the network does not fit the study, or the monitor is not
-                defined.
-            RunError: The loss is no longer a number.
+            InputError: The training part, the network or a parameter does not fit the study.
+            RunError: The loss is no longer a number, or one of several processes died.
         """
         from ._train import fit
 
         return fit(self, model, train, validation, context)
-
-    def metrics(
-        self, predictions: pd.DataFrame, task: Task, classes: Sequence[str] | None, seed: int
-    ) -> dict[str, Any]:
-        """Return the scores of the test people with 95 % percentile bootstrap intervals over people.
-
-        Classification: ``balanced_accuracy``, ``accuracy``, ``auc``, ``sensitivity``, ``specificity``, ``f1``,
-        ``mcc`` (two classes: the last one is positive; more: each class against the rest, averaged over classes),
-        ``auc_<first>_vs_<second>`` for each pair of more than two classes, ``confusion_matrix`` (rows: true class,
-        columns: predicted class, in the order of ``classes``). Regression: ``mae``, ``rmse`` (target's units), ``r``
-        (Pearson), ``r2`` (coefficient of determination). Both: ``n`` scans of ``people``.
-
-        With ``pairwise`` two classes are scored once more for each group of the column against one: among the scans of
-        these two groups only, with names such as ``auc_AD_vs_CN``, and their number ``n_AD_vs_CN``. Scans without a
-        group are in none of them.
-
-        A score is ``{"value": v, "low": l, "high": h}``; each is None where it is not defined (an AUC of test
-        people of one class, say). People are resampled, not scans, so that the scans of one person stay
-        together (Efron & Tibshirani 1993, An Introduction to the Bootstrap).
-
-        Raises:
-            InputError: A target or prediction is not among ``classes``, or ``pairwise`` does not fit the study.
-        """
-        from ._metrics import scores
-
-        return scores(predictions, task, classes, seed, self.bootstrap, self.pairwise)

@@ -19,8 +19,11 @@ COMMANDS = {
     "predict": "Predict scans with a trained network.",
     "explain": "Explain the test people of a run, or a scan of your own.",
     "report": "Write the report of a run again.",
+    "compare": "Tell whether one run is better than another.",
     "validate": "Check a pipeline file without running it.",
+    "check-leakage": "Look for leaks between training and test.",
     "plugins": "List the installed components.",
+    "cache": "Show or clear the preprocessed scans that are kept.",
     "schema": "Print the JSON Schema of pipeline files or of one component.",
     "doctor": "Check the installation.",
 }
@@ -36,7 +39,7 @@ class _LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             points = installed().get(cmd_name)
             return None if points is None else load(cmd_name, points)
-        command: click.Command = importlib.import_module(f"{__name__}.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"{__name__}.{cmd_name.replace('-', '_')}").command
         return command
 
     def resolve_command(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-__all__ = ["echo_json", "log_to_stderr", "metric_lines", "pipeline_options", "short", "verbose_option"]
+__all__ = [
+    "covariate_option", "echo_json", "log_to_stderr", "metric_lines", "pipeline_options", "short",
+    "training_people_option", "verbose_option",
+]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -31,6 +34,32 @@ def verbose_option(function: F) -> F:
     """Accept ``-v`` after the command's name too; ``main`` looks for it."""
     option = click.option("-v", "--verbose", is_flag=True, expose_value=False, help="Show the traceback of an error.")
     return option(function)
+
+
+def _covariates(_ctx: click.Context, _parameter: click.Parameter, values: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for value in values:
+        name, separator, text = value.partition("=")
+        if not (name.strip() and separator) or name.strip() in found:
+            what = "is given twice" if separator and name.strip() else "is not NAME=VALUE, such as age=71"
+            raise click.BadParameter(f"{value!r} {what}.")
+        found[name.strip()] = text.strip()
+    return found
+
+
+def covariate_option(function: F) -> F:
+    """Add ``--covariate NAME=VALUE``: a mapping ``covariates`` of texts."""
+    option = click.option(
+        "--covariate", "covariates", multiple=True, metavar="NAME=VALUE", callback=_covariates,
+        help="What preprocessing reads of the person, such as age=71 (may be repeated).",
+    )  # fmt: skip
+    return option(function)
+
+
+def training_people_option(function: F) -> F:
+    """Add ``--allow-training-people``."""
+    text = "Also scans of people whom the network was trained or validated on; the output is marked."
+    return click.option("--allow-training-people", is_flag=True, help=text)(function)
 
 
 def pipeline_options(function: F) -> F:

@@ -20,7 +20,11 @@ __all__ = ["ABSENT", "installed", "load", "summary"]
 GROUP = "xai.commands"
 
 # Commands of our own distributions, for the message about one that is not installed.
-ABSENT: Mapping[str, str] = {"import-keras": "xai-models-keras", "compare-maps": "xai-analyses-atlas"}
+ABSENT: Mapping[str, str] = {
+    "import-keras": "xai-models-keras",
+    "compare-maps": "xai-analyses-atlas",
+    "qc": "xai-datasets-mri",
+}
 
 
 def installed() -> dict[str, list[EntryPoint]]:

@@ -6,12 +6,12 @@ import json
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import InputError
-from ._common import echo_json, log_to_stderr, short, verbose_option
+from ._common import covariate_option, echo_json, log_to_stderr, short, training_people_option, verbose_option
 
 if TYPE_CHECKING:
     from ..engine.explaining import Explanation
@@ -22,10 +22,12 @@ __all__ = ["command"]
 
 @click.command("explain")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--image", type=click.Path(path_type=Path), help="A scan of your own, NIfTI.")
+@click.option("--image", type=click.Path(path_type=Path), help="A scan of your own, NIfTI; channels with commas.")
 @click.option("--explainer", "explainers", multiple=True, help="Id of an explainer of the run (default: all).")
 @click.option("--target", help="Class to explain (default: the predicted one).")
 @click.option("--fold", type=int, help="Which fold's network (default: 0).")
+@covariate_option
+@training_people_option
 @click.option("--output", type=click.Path(path_type=Path), help="Where the maps go (default: RUN/explained/<image>).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @verbose_option
@@ -36,20 +38,25 @@ def command(
     target: str | None,
     fold: int | None,
     output: Path | None,
+    covariates: dict[str, str],
+    allow_training_people: bool,
     as_json: bool,
 ) -> None:
     """Explain a scan, or make the missing maps of the test people of RUN, a run folder.
 
-    The maps are saved on the grid of the scan: they overlay it in any viewer.
+    The maps are saved on the grid of the scan: they overlay it in any viewer. Scans of people whom the network was
+    trained or validated on are refused.
     """
     from .. import Pipeline
+    from ..engine.imagefiles import given_files
 
     log_to_stderr()
     pipeline = Pipeline.from_folder(run)
     if image is None:
-        if explainers or target or output or fold is not None:
+        if explainers or target or output or fold is not None or covariates or allow_training_people:
             raise InputError(
-                "--explainer, --target, --fold and --output belong to --image. Give an image, or leave them out."
+                "--explainer, --target, --fold, --output, --covariate and --allow-training-people belong to --image. "
+                "Give an image, or leave them out."
             )
         results = pipeline.run("explain")
         count, place = len(results.maps()), results.folder / "derivatives"
@@ -59,10 +66,12 @@ def command(
             click.echo(f"{count} maps in {short(place)}")
         return
     trained = pipeline.fold(fold or 0)
-    prediction = trained.predict(image)
-    found = trained.explain(image, list(explainers) or None, target)
-    folder = output or run / "explained" / image.name.partition(".")[0]
-    files = _save(pipeline, image, found, folder, prediction)
+    options: dict[str, Any] = {"covariates": covariates, "allow_training_people": allow_training_people}
+    prediction = trained.predict(image, **options)
+    found = trained.explain(image, list(explainers) or None, target, **options)
+    first = given_files(image)[0]
+    folder = output or run / "explained" / first.name.partition(".")[0]
+    files = _save(pipeline, first, found, folder, prediction)
     if as_json:
         maps = {name: dict(explanation.sidecar) for name, explanation in found.items()}
         echo_json({"image": str(image), **prediction, "files": [str(f) for f in files], "maps": maps})

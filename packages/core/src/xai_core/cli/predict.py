@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from ._common import echo_json, verbose_option
+from ..errors import InputError
+from ._common import covariate_option, echo_json, log_to_stderr, training_people_option, verbose_option
 
 __all__ = ["command"]
 
@@ -14,16 +16,32 @@ __all__ = ["command"]
 @click.command("predict")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--image", "images", multiple=True, required=True, type=click.Path(path_type=Path),
-              help="A scan, NIfTI (may be repeated).")  # fmt: skip
+              help="A scan, NIfTI (may be repeated); channels with commas.")  # fmt: skip
 @click.option("--fold", default=0, show_default=True, help="Which fold's network.")
+@covariate_option
+@training_people_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @verbose_option
-def command(run: Path, images: tuple[Path, ...], fold: int, as_json: bool) -> None:
-    """Predict scans with a network of RUN, a run folder."""
+def command(
+    run: Path,
+    images: tuple[Path, ...],
+    fold: int,
+    covariates: dict[str, str],
+    allow_training_people: bool,
+    as_json: bool,
+) -> None:
+    """Predict scans with a network of RUN, a run folder.
+
+    Scans of people whom the network was trained or validated on are refused.
+    """
     from .. import Pipeline
 
+    log_to_stderr()
+    if covariates and len(images) > 1:
+        raise InputError("--covariate is of one person: give it with one --image, one scan after the other.")
     trained = Pipeline.from_folder(run).fold(fold)
-    rows = [{"image": str(image), "fold": fold, **trained.predict(image)} for image in images]
+    options: dict[str, Any] = {"covariates": covariates, "allow_training_people": allow_training_people}
+    rows = [{"image": str(image), "fold": fold, **trained.predict(image, **options)} for image in images]
     if as_json:
         echo_json(rows)
         return

@@ -88,6 +88,9 @@ def _build_structure() -> dict[str, Any]:
                        "description": "auto (a GPU where there is one), cpu, cuda, cuda:1 or mps."},
             "output": {"type": "string", "minLength": 1, "format": "path", "default": "results",
                        "description": "Folder that run folders are made in, relative to this file."},
+            "quality": {"type": "boolean", "default": True,
+                        "description": "Whether plugins make their pages of image quality before training (the folder "
+                        "quality of xai-datasets-mri)."},
         },
     }  # fmt: skip
     for slot in SLOTS:

@@ -20,8 +20,10 @@ from .controls import with_controls
 from .explaining import attribute_subject, map_path, on_scan_grid
 from .folds import FoldModel, training_key
 from .hooks import Hooks
+from .imagefiles import to_explain
 from .preprocessing import volume
 from .progress import log, track
+from .repeats import fold_of_map, is_repeated
 from .scans import image_of
 from .seeding import seeded, unit_seed
 from .study import Study, scan_name
@@ -100,18 +102,25 @@ def explain_fold(study: Study, units: Units, hooks: Hooks, index: int, load: Cal
     scans = list(by_scan)
     background = _Background()
     try:
-        background.read(study.subjects[scans[0]])
+        _read_ahead(study, model, background, scans[0])
         for turn, scan in enumerate(track(scans, f"fold {index}: explaining")):
             subject = background.take()
             if turn + 1 < len(scans):
-                background.read(study.subjects[scans[turn + 1]])
-            pair = subject, model.preprocessing.prepare(subject)
+                _read_ahead(study, model, background, scans[turn + 1])
+            own = to_explain(study.subjects[scan])
+            pair = subject, model.preprocessing.cached(scan, own, loaded=subject, all_images=True)
             for position in by_scan[scan]:
                 slot = config["explainers"][position]
                 _explain_unit(study, units, hooks, model, scan, pair, slot, wanted[scan, position], background)
         background.finish()
     finally:
         background.close()
+
+
+def _read_ahead(study: Study, model: FoldModel, background: _Background, scan: int) -> None:
+    subject = to_explain(study.subjects[scan])
+    model.preprocessing.expect(scan, subject)
+    background.read(subject)
 
 
 def drop_stale_maps(study: Study, units: Units) -> None:
@@ -143,20 +152,32 @@ def _units_of(study: Study, scan: int, slot: Mapping[str, Any], fold: int, train
     name = study.names[scan]
     map_key = content_key(
         training=training,
-        scan=study.hashes[name],
+        scan=study.identities[scan],
         fold=fold,
         explainer=slot_identity("explainer", slot),
         id=slot["id"],
     )
-    keys = {f"maps/{name}/{slot['id']}": map_key}
+    keys = {_map_unit(study, name, slot, fold): map_key}
     for evaluator in study.config["evaluators"]:
         identity, truth = slot_identity("evaluator", evaluator), study.truth_hashes[scan]
-        keys[_evaluation_unit(name, slot, evaluator)] = content_key(map=map_key, evaluator=identity, truth=truth)
+        keys[_evaluation_unit(study, name, slot, fold, evaluator)] = content_key(
+            map=map_key, evaluator=identity, truth=truth
+        )
     return keys
 
 
-def _evaluation_unit(scan: str, slot: Mapping[str, Any], evaluator: Mapping[str, Any]) -> str:
-    return f"evaluation/{evaluator['id']}/{scan}/{slot['id']}"
+def _name_of_map(study: Study, slot: Mapping[str, Any], fold: int) -> str:
+    """Return an explainer's id, with the fold where several folds test a person and each has a map of its own."""
+    shown = fold_of_map(study.folds, fold)
+    return str(slot["id"]) if shown is None else f"{slot['id']}.fold-{shown}"
+
+
+def _map_unit(study: Study, scan: str, slot: Mapping[str, Any], fold: int) -> str:
+    return f"maps/{scan}/{_name_of_map(study, slot, fold)}"
+
+
+def _evaluation_unit(study: Study, scan: str, slot: Mapping[str, Any], fold: int, evaluator: Mapping[str, Any]) -> str:
+    return f"evaluation/{evaluator['id']}/{scan}/{_name_of_map(study, slot, fold)}"
 
 
 def _explain_unit(
@@ -173,23 +194,23 @@ def _explain_unit(
     name = study.names[scan]
     subject, prepared = pair
     attribution = attribute_subject(model, slot, prepared, seed=study.config["seed"], hooks=hooks)
-    unit = f"maps/{name}/{slot['id']}"
+    unit = _map_unit(study, name, slot, model.index)
     if not units.is_done(unit, wanted[unit]):
 
         def write() -> None:
             explanation = on_scan_grid(model, slot, subject, prepared, attribution)
-            path = map_path(name, slot["id"])
+            path = map_path(name, slot["id"], fold_of_map(study.folds, model.index))
             with units.make(unit, wanted[unit], str(Path("derivatives") / path.parent)) as folder:
                 explanation.save(folder / path.name)
 
         background.write(write)
     for evaluator in study.config["evaluators"]:
-        scored = _evaluation_unit(name, slot, evaluator)
+        scored = _evaluation_unit(study, name, slot, model.index, evaluator)
         if not units.is_done(scored, wanted[scored]):
             scores = _scores(evaluator, model, prepared, attribution, study.config["seed"])
             row = {"scan_id": name, "subject_id": str(prepared["subject_id"]), "explainer": slot["id"], **scores}
             with units.make(scored, wanted[scored], f".xai/{Path(scored).parent}") as folder:
-                (folder / f"{slot['id']}.json").write_text(json.dumps(row), encoding="utf-8")
+                (folder / f"{Path(scored).name}.json").write_text(json.dumps(row), encoding="utf-8")
 
 
 def _scores(
@@ -220,10 +241,12 @@ def _scores(
 def evaluation_rows(study: Study, folder: Path, evaluator: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     """Return the rows of an evaluator for every explained scan, in the order of folds, scans and explainers."""
     rows = []
-    for fold in study.folds:
+    for index, fold in enumerate(study.folds):
+        # Which of a person's maps a row is about; where everybody has one, the fold is in predictions.tsv.
+        about = {"fold": index, "repeat": fold.repeat} if is_repeated(study.folds) else {}
         for scan in study.part(fold.test):
             for slot in study.config["explainers"]:
-                unit = _evaluation_unit(study.names[scan], slot, evaluator)
+                unit = _evaluation_unit(study, study.names[scan], slot, index, evaluator)
                 path = folder / ".xai" / f"{unit}.json"
-                rows.append(json.loads(path.read_text(encoding="utf-8")))
+                rows.append({**about, **json.loads(path.read_text(encoding="utf-8"))})
     return rows

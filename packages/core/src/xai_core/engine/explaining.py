@@ -20,8 +20,9 @@ from ..types import Attribution
 from .attribution import attribute
 from .folds import FoldModel
 from .hooks import Hooks
+from .imagefiles import first_file
 from .preprocessing import volume
-from .scans import image_of
+from .scans import image_of, paths_of
 from .seeding import unit_seed
 from .spatial import to_scan_grid
 from .study import scan_name
@@ -67,9 +68,16 @@ def unexplained_share(sidecar: Mapping[str, Any]) -> float | None:
     return -float(delta) / (float(sidecar["output"]) - float(baseline))
 
 
-def map_path(scan: str, explainer: str) -> Path:
-    """Return where a map lies below ``derivatives``: ``sub-01/anat/sub-01_desc-lrp_relevance.nii.gz``."""
-    return Path(*scan.split("_"), "anat", f"{scan}_desc-{bids_label(explainer)}_relevance.nii.gz")
+def map_path(scan: str, explainer: str, fold: int | None = None) -> Path:
+    """Return where a map lies below ``derivatives``: ``sub-01/anat/sub-01_desc-lrp_relevance.nii.gz``.
+
+    Args:
+        scan: BIDS name of the scan.
+        explainer: Id of the explainer.
+        fold: Where several folds test a person, whose network is explained: ``desc-lrpFold3``.
+    """
+    label = bids_label(explainer) + ("" if fold is None else f"Fold{fold}")
+    return Path(*scan.split("_"), "anat", f"{scan}_desc-{label}_relevance.nii.gz")
 
 
 def explain_subject(
@@ -136,10 +144,10 @@ def on_scan_grid(
 def _nifti(relevance: np.ndarray[Any, Any], scan: tio.ScalarImage) -> nib.Nifti1Image:
     """Put a map under the scan's own header where there is one: the same affine, the same code of the space."""
     data = relevance[0] if len(relevance) == 1 else np.moveaxis(relevance, 0, -1)
-    path = scan.path
+    path = first_file(scan)
     affine = np.asarray(scan.affine)
     form = 1
-    if isinstance(path, Path) and path.is_file() and path.name.endswith((".nii", ".nii.gz")):
+    if path is not None and path.is_file() and path.name.endswith((".nii", ".nii.gz")):
         header = nib.load(path)
         if isinstance(header, nib.Nifti1Image) and np.allclose(header.affine, affine, atol=1e-4):
             affine = header.affine
@@ -149,6 +157,15 @@ def _nifti(relevance: np.ndarray[Any, Any], scan: tio.ScalarImage) -> nib.Nifti1
     image.set_qform(affine, form)
     image.header.set_xyzt_units("mm")
     return image
+
+
+def _channels(scan: tio.Subject, attribution: Attribution) -> dict[str, Any]:
+    """Return what is known of each channel of a map with several: its file, and its part of the relevance."""
+    relevance = attribution.relevance[0].double()
+    if len(relevance) == 1:
+        return {}
+    sums = relevance.flatten(1).sum(1).tolist()
+    return {"channels": [path.name for path in paths_of(image_of(scan))], "sum_of_relevance_by_channel": sums}
 
 
 def _sidecar(
@@ -177,6 +194,7 @@ def _sidecar(
         # Summed on the network's grid, where conservation holds; interpolation changes the sum by the voxels' ratio.
         "sum_of_relevance": float(attribution.relevance[0].double().sum()),
         "sum_on_scan_grid": float(on_scan.sum(dtype=np.float64)),
+        **_channels(scan, attribution),
         "voxel_volume_ratio": float(abs(np.linalg.det(grids[0]) / np.linalg.det(grids[1]))),
         "network_grid": list(image_of(prepared).spatial_shape),
         # What an explainer with a law of conservation says of it; everybody reads it at one place.

@@ -17,16 +17,17 @@ from torch import Tensor, nn
 from .. import registry
 from ..errors import InputError, PluginError, RunError
 from ..types import Fold, RunContext, TrainingResult
+from .applying import unread_copy
 from .attribution import check_explainers
 from .building import build_model, check_stored, check_unchanged
 from .calls import at_work
 from .hooks import Hooks
+from .leakfitted import fit_watched, note_people
 from .paramfiles import param_files
 from .preprocessing import Preprocessing, TrainingVolumes, volume
 from .progress import is_terminal, log, track
 from .scans import image_of
 from .seeding import seeded, unit_seed
-from .spatial import check_geometry
 from .study import Study
 from .units import Units, content_key
 from .versions import slot_identity, without_scoring
@@ -59,7 +60,7 @@ def training_key(study: Study, fold: Fold) -> str:
     """Return the key of a fold's training: everything that decides its weights."""
     config = study.config
     scans = [
-        [part, study.names[i], study.hashes[study.names[i]], study.subjects[i]["target"]]
+        [part, study.names[i], study.identities[i], study.subjects[i]["target"]]
         for part, people in (("train", fold.train), ("val", fold.val))
         for i in study.part(people)
     ]
@@ -86,14 +87,14 @@ def input_shape(study: Study, preprocessing: Preprocessing, indices: Sequence[in
     shapes: dict[tuple[int, ...], str] = {}
     grids: set[Any] = set()
     for index in indices:
-        image = image_of(study.subjects[index])
+        image = unread_copy(image_of(study.subjects[index]))  # several files are read to tell the shape
         grid = (image.shape, image.affine.round(3).tobytes())
         if grid in grids:
             continue
         grids.add(grid)
         prepared = preprocessing.cached(index, study.subjects[index])
         if study.config["explainers"]:
-            check_geometry(tio.Subject(image=image, subject_id=study.names[index]), preprocessing.prepare)
+            preprocessing.check_geometry(index, study.subjects[index])
         shapes.setdefault(tuple(image_of(prepared).shape), study.names[index])
     if len(shapes) > 1:
         listed = "; ".join(f"{name}: {' x '.join(map(str, shape))}" for shape, name in list(shapes.items())[:4])
@@ -111,12 +112,13 @@ def train_fold(study: Study, units: Units, hooks: Hooks, index: int) -> None:
     key, name = training_key(study, fold), f"fold-{index}/training"
     if units.is_done(name, key):
         log.info("fold %d: training is done already", index)
+        units.forget_scratch(name)
         return
     seed = unit_seed(study.config["seed"], "training", index)
     with units.make(name, key, f"fold-{index}") as folder, seeded(seed):
-        preprocessing = Preprocessing(study.config["data"]["transforms"])
+        preprocessing = Preprocessing(study.config["data"]["transforms"], study.folder / ".xai" / "scans.json")
         train, val = study.part(fold.train), study.part(fold.val)
-        preprocessing.fit([study.subjects[i] for i in train])
+        fit_watched(study, preprocessing, fold)
         tested = study.part([*fold.test, *fold.held_out])
         shape = input_shape(study, preprocessing, [*train, *val, *tested])
         model = build_model(study.config["model"], shape, study.outputs)
@@ -128,7 +130,7 @@ def train_fold(study: Study, units: Units, hooks: Hooks, index: int) -> None:
         context = RunContext(
             folder=folder, device=pick_device(study.config["device"]), seed=seed, task=study.task,
             classes=study.classes, fold=index, progress=is_terminal(), log=lambda line: log.info("%s", line),
-            on_epoch=lambda epoch, scalars: _epoch(hooks, index, epoch, scalars),
+            on_epoch=lambda epoch, scalars: _epoch(hooks, index, epoch, scalars), scratch=units.scratch(name, key),
         )  # fmt: skip
         slot = study.config["training"]
         log.info(
@@ -151,6 +153,8 @@ def train_fold(study: Study, units: Units, hooks: Hooks, index: int) -> None:
         files = param_files("model", study.config["model"])
         about = {"input_shape": shape, "outputs": study.outputs, "model_files": files}
         _save(folder, model, preprocessing, result, about)
+        note_people(folder, preprocessing, fold)
+    units.forget_scratch(name)
     # The mean of the controls of an earlier training part must not be taken for this one's.
     (study.folder / f"fold-{index}" / "controls.pt").unlink(missing_ok=True)
 
@@ -246,7 +250,7 @@ class FoldModel:
             model.load_state_dict(torch.load(path / "checkpoint.pt", map_location="cpu", weights_only=True))
         except Exception as error:
             raise InputError(f"{path / 'checkpoint.pt'} does not fit the model {slot['name']}: {error}") from error
-        preprocessing = Preprocessing(config["data"]["transforms"])
+        preprocessing = Preprocessing(config["data"]["transforms"], folder / ".xai" / "scans.json")
         if (path / "transforms.pt").is_file():
             preprocessing.load(path / "transforms.pt")
         device = pick_device(config["device"])

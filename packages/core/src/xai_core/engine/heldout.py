@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from .folds import FoldModel, predict, training_key
 from .progress import log
+from .scoring import across_folds, save_metrics, save_tables, scores_of
 from .seeding import seeded
-from .stages import save_metrics, scores_of, tsv
 from .study import Study
+from .tables import tsv
 from .units import Units, content_key
+from .validation import calibrated
 from .versions import slot_identity
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["predict_held_out"]
 
 _GROUP = "held-out"
+# Numbers or texts that do not come from a network, as ``predict`` writes them.
+_OWN = frozenset({"fold", "repeat", "scan_id", "subject_id", "session_id", "site", "target"})
 Rows = list[dict[str, Any]]
 
 
@@ -41,7 +45,7 @@ def _predict(study: Study, units: Units, index: int, keys: dict[str, str]) -> Ro
     """Return a fold's predictions, made where they are not there, and note the unit's key."""
     fold, name = study.folds[index], f"{_GROUP}/fold-{index}"
     indices = study.part(fold.held_out)
-    scans = [[study.names[i], study.hashes[study.names[i]], study.subjects[i]["target"]] for i in indices]
+    scans = [[study.names[i], study.identities[i], study.subjects[i]["target"]] for i in indices]
     keys[name] = content_key(training=training_key(study, fold), scans=scans, classes=study.classes)
     path = study.folder / ".xai" / _GROUP / f"fold-{index}.json"
     if not units.is_done(name, keys[name]):
@@ -57,7 +61,7 @@ def _predict(study: Study, units: Units, index: int, keys: dict[str, str]) -> Ro
 def _score(study: Study, units: Units, rows: Sequence[Rows], keys: dict[str, str]) -> None:
     import pandas as pd
 
-    predictions = pd.DataFrame([row for fold in rows for row in fold])
+    predictions = pd.concat([calibrated(study, index, fold) for index, fold in enumerate(rows)], ignore_index=True)
     described = study.with_covariates(predictions)
     identity, name = slot_identity("trainer", study.config["training"]), f"{_GROUP}/metrics"
     keys[name] = content_key(
@@ -70,15 +74,26 @@ def _score(study: Study, units: Units, rows: Sequence[Rows], keys: dict[str, str
         for file, table in {"predictions.tsv": predictions, "ensemble.tsv": ensemble}.items():
             (folder / file).write_text(tsv(table), encoding="utf-8", newline="")
         parts = [described[described["fold"] == index] for index in range(len(rows))]
-        together, *folds = scores_of(study, [study.with_covariates(ensemble), *parts])
-        save_metrics(folder, {"ensemble": together, "folds": folds}, "ensemble")
+        merged = study.with_covariates(ensemble)
+        together, *folds = scores_of(study, [merged, *parts])
+        # All folds test the same people here, so nothing is known of an interval over folds.
+        save_metrics(
+            folder, {"ensemble": together, "folds": folds, "across_folds": across_folds(folds, None)}, "ensemble"
+        )
+        save_tables(study, folder, [merged])
 
 
 def _ensemble(predictions: pd.DataFrame, classes: Sequence[str] | None) -> pd.DataFrame:
-    """Return one row for each scan: the mean over the folds of the probabilities, or of the predicted values."""
+    """Return one row for each scan: the mean over the folds of the probabilities, or of the predicted values.
+
+    Numbers that the trainer added (calibrated probabilities, the age gap) are averaged in the same way.
+    """
     names = ["prediction"] if classes is None else [f"probability_{name}" for name in classes]
+    names += [str(name) for name in predictions.select_dtypes("number") if name not in {*_OWN, *names}]
     table = predictions.drop_duplicates("scan_id").drop(columns="fold").set_index("scan_id", drop=False)
-    table[names] = predictions.groupby("scan_id")[names].mean()
+    known = predictions[names].notna().groupby(predictions["scan_id"]).all()
+    table[names] = predictions.groupby("scan_id")[names].mean().where(known)
     if classes is not None:
-        table["prediction"] = [classes[position] for position in table[names].to_numpy().argmax(axis=1)]
+        probabilities = table[names[: len(classes)]].to_numpy()
+        table["prediction"] = [classes[position] for position in probabilities.argmax(axis=1)]
     return table.reset_index(drop=True)

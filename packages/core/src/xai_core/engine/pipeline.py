@@ -20,8 +20,10 @@ from .hooks import Hooks
 from .progress import log, log_to
 from .results import RunResults
 from .runfolder import RESOLVED, prepare_folder, run_lock
+from .scoring import finish_training
 from .single import TrainedFold
-from .stages import analyse, finish_explanations, finish_training, report, run_folds, save_study
+from .skipping import settle_scans
+from .stages import analyse, finish_explanations, report, run_folds, save_study
 from .study import Study
 from .units import Units
 
@@ -104,12 +106,13 @@ class Pipeline:
         """The run folder's content."""
         return RunResults(self.folder)
 
-    def run(self, until: Stage = "report") -> RunResults:
+    def run(self, until: Stage = "report", *, skip_bad: bool = False) -> RunResults:
         """Do everything that is missing and return the results.
 
         Args:
             until: ``"train"``: training, predictions and metrics; ``"explain"``: also maps and evaluations;
                 ``"report"``: everything.
+            skip_bad: Go on without scans that cannot be used, and record them. The run folder keeps the decision.
 
         Raises:
             XaiError: What went wrong, in one message. What was finished before stays, and is not done again.
@@ -120,7 +123,7 @@ class Pipeline:
         with run_lock(folder):
             try:
                 with log_to(folder / "log.txt"), self._announced(folder):
-                    self._stages(folder, until)
+                    self._stages(folder, until, skip_bad=skip_bad)
             except (InputError, PluginError):
                 # Wrong input, or a broken plugin, found before anything was finished leaves nothing behind.
                 if is_new and not Units(folder).any_done():
@@ -130,12 +133,13 @@ class Pipeline:
                 raise
         return self.results
 
-    def _stages(self, folder: Path, until: Stage) -> None:
+    def _stages(self, folder: Path, until: Stage, *, skip_bad: bool) -> None:
         log.info("run %s in %s", self.config["name"], folder)
         units = Units(folder)
         units.clear_scratch()
         study = Study(self.config, folder)
-        self.hooks.call("xai_dataset_ready", config=self.config, subjects=study.subjects)
+        self.hooks.call("xai_dataset_ready", config=self.config, subjects=study.listed, folder=folder)
+        study = settle_scans(study, skip_bad=skip_bad)
         save_study(study, folder)
         run_folds(study, units, self.hooks, explain=until != "train")
         finish_training(study, units)
@@ -189,9 +193,17 @@ class Pipeline:
         info = self.results.info
         return TrainedFold.load(self.config, self.folder, index, info["classes"])
 
-    def predict(self, image: str | Path | nib.Nifti1Image | tio.ScalarImage, fold: int = 0) -> dict[str, Any]:
-        """Predict one scan with a trained fold: ``prediction`` and ``probability_<class>``."""
-        return self.fold(fold).predict(image)
+    def predict(
+        self, image: str | Path | nib.Nifti1Image | tio.ScalarImage, fold: int = 0, **options: Any
+    ) -> dict[str, Any]:
+        """Predict one scan with a trained fold: ``prediction`` and ``probability_<class>``.
+
+        Args:
+            image: The scan.
+            fold: Which fold's network.
+            options: ``covariates`` and ``allow_training_people`` of ``TrainedFold.predict``.
+        """
+        return self.fold(fold).predict(image, **options)
 
     def explain(
         self,
@@ -199,6 +211,7 @@ class Pipeline:
         explainers: Sequence[str] | None = None,
         target: str | int | None = None,
         fold: int = 0,
+        **options: Any,
     ) -> dict[str, Explanation]:
-        """Explain one scan with a trained fold; see ``TrainedFold.explain``."""
-        return self.fold(fold).explain(image, explainers, target)
+        """Explain one scan with a trained fold; arguments and further options as in ``TrainedFold.explain``."""
+        return self.fold(fold).explain(image, explainers, target, **options)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,32 +14,19 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
 from .. import registry
-from ..errors import InputError, PluginError, XaiError
+from .applying import applied, check_state, is_random, own_randomness, steps_of, values_of, with_images, with_voxels
+from .cache import ScanCache
+from .cachekey import Contents
+from .cacheprefix import PrefixKeys, Step
 from .calls import at_work
 from .scans import image_of
+from .spatial import check_geometry
 from .study import Study
 
-__all__ = ["Preprocessing", "TrainingVolumes", "target_tensor"]
+__all__ = ["Preprocessing", "TrainingVolumes", "is_random", "target_tensor", "volume"]
 
-# Preprocessed volumes are kept in memory up to this size; beyond it they are made again when needed.
-CACHE_BYTES = 2 << 30
-
-
-def is_random(transform: Any) -> bool:
-    """Whether a transform augments: it is or holds a random one, or is applied with a probability below 1."""
-    if isinstance(transform, tio.Compose) and any(is_random(part) for part in transform.transforms):
-        return True
-    random = isinstance(transform, tio.transforms.augmentation.RandomTransform)
-    return random or getattr(transform, "probability", 1) < 1
-
-
-def _steps(transform: Any) -> Iterator[Any]:
-    """Take a chain apart, so that its random parts can be left out alone and those that learn be fitted."""
-    if isinstance(transform, tio.Compose) and transform.probability == 1:
-        for part in transform.transforms:
-            yield from _steps(part)
-    else:
-        yield transform
+# What transforms see of a scan in training. Another image, such as the truth, cannot decide what the network gets.
+_IMAGES = ("image", "mask")
 
 
 class Preprocessing:
@@ -46,18 +34,21 @@ class Preprocessing:
 
     Args:
         slots: ``data.transforms`` of the resolved configuration.
+        scans: The file in which a run remembers the hashes of its scans, where there is one.
+        cache: Where preprocessed scans are kept; default: as the environment says.
 
     Raises:
         InputError, PluginError: A transform cannot be built.
     """
 
-    def __init__(self, slots: Sequence[Mapping[str, Any]]) -> None:
-        built = [(slot["name"], registry.create("transform", slot["name"], **slot["params"]).build()) for slot in slots]
-        steps = [(name, step) for name, transform in built for step in _steps(transform)]
-        self.names: list[str] = [name for name, _ in steps]
-        self.transforms: list[Any] = [step for _, step in steps]
-        self._cache: dict[tuple[int, int], tio.Subject] = {}
-        self._cached = 0
+    def __init__(
+        self, slots: Sequence[Mapping[str, Any]], scans: Path | None = None, cache: ScanCache | None = None
+    ) -> None:
+        self._steps = [step for slot in slots for step in _steps_of_slot(slot)]
+        self.names: list[str] = [step.name for step in self._steps]
+        self.transforms: list[Any] = [step.transform for step in self._steps]
+        self._keys = PrefixKeys(self._steps, Contents(scans))
+        self._cache = cache or ScanCache()
 
     @property
     def learns(self) -> bool:
@@ -75,7 +66,8 @@ class Preprocessing:
             if hasattr(transform, "fit"):
                 with at_work("transform", name, "learning from the training part"):
                     transform.fit(_Prepared(self, subjects, position))
-                _check_state(name, transform)
+                check_state(name, transform)
+                self._forget()
 
     def prepare(self, subject: tio.Subject, until: int | None = None) -> tio.Subject:
         """Apply the deterministic transforms and leave the random ones out.
@@ -84,39 +76,120 @@ class Preprocessing:
             InputError: A transform fails on this scan, or leaves NaN behind.
             PluginError: It returns something else than a scan.
         """
+        return self._apply(subject, subject, 0, len(self.transforms) if until is None else until)
+
+    def _apply(self, source: tio.Subject, subject: tio.Subject, start: int, until: int) -> tio.Subject:
+        """Apply some deterministic transforms to what earlier ones made of ``source``.
+
+        They do not see the covariates that none of them names: what they make could not be kept by these.
+        """
+        named = {name for step in self._steps for name in step.covariates}
+        unseen = {name: v for name, v in values_of(source).items() if name not in named and subject.get(name) is v}
+        seen = with_images(subject, subject, without=unseen)
         # Every TorchIO transform draws a number, even one that is always applied: without this, augmentation would
         # depend on which scans happen to be in the cache.
-        with torch.random.fork_rng(devices=[]):
-            for name, transform in zip(self.names[:until], self.transforms[:until], strict=True):
-                if not is_random(transform):
-                    subject = _applied(name, transform, subject)
-        return subject
+        with own_randomness():
+            for step in self._steps[start:until]:
+                if not step.random:
+                    seen = applied(step.name, step.transform, seen, unseen)
+        seen.update({name: value for name, value in unseen.items() if name not in seen})
+        return seen
 
     def augment(self, subject: tio.Subject, start: int) -> tio.Subject:
         """Apply every transform from ``start`` on, random ones too."""
         for name, transform in zip(self.names[start:], self.transforms[start:], strict=True):
-            subject = _applied(name, transform, subject)
+            subject = applied(name, transform, subject)
         return subject
 
     @property
     def first_random(self) -> int:
         """Position of the first random transform; the number of transforms where there is none."""
-        positions = (i for i, transform in enumerate(self.transforms) if is_random(transform))
-        return next(positions, len(self.transforms))
+        return next((i for i, step in enumerate(self._steps) if step.random), len(self._steps))
 
-    def cached(self, index: int, subject: tio.Subject, until: int | None = None) -> tio.Subject:
-        """As ``prepare`` for the scan alone (without its masks), kept in memory while there is room."""
-        until = len(self.transforms) if until is None else until
-        key = (index, until)
-        if key not in self._cache:
-            prepared = self.prepare(_image_only(subject), until)
-            image = image_of(prepared)
-            size = image.data.numel() * image.data.element_size()
-            if self._cached + size > CACHE_BYTES:
-                return prepared
-            self._cached += size
-            self._cache[key] = prepared
-        return self._cache[key]
+    def cached(
+        self,
+        index: int | None,
+        subject: tio.Subject,
+        until: int | None = None,
+        *,
+        loaded: tio.Subject | None = None,
+        all_images: bool = False,
+    ) -> tio.Subject:
+        """As ``prepare``, but made once and kept: for other folds, other processes and other runs.
+
+        Args:
+            index: The scan's position in its study; None where it is not known.
+            subject: The scan, not loaded, so that its content is known from its files.
+            until: Position of the transform before which to end; default: all are applied.
+            loaded: The same scan, loaded after ``expect``: it is taken where nothing is kept.
+            all_images: Whether all images come along; without it, ``image`` and ``mask`` only.
+
+        Raises:
+            InputError, PluginError: As ``prepare``.
+        """
+        until = self._end(len(self.transforms) if until is None else until)
+        key = self._keys.key(index, subject, self._images(subject, all_images), until)
+        found = self._cache.load(key, subject)
+        if found is None:
+            cut = self._cut(until)
+            if cut:
+                base = self.cached(index, subject, cut, loaded=loaded, all_images=all_images)
+            else:
+                base = with_images(subject if loaded is None else loaded, self._images(subject, all_images))
+            found = with_voxels(self._apply(subject, base, cut, until))
+            self._cache.store(key, subject, found)
+        return found
+
+    def expect(self, index: int, subject: tio.Subject) -> None:
+        """Note what the files of a scan hold, before somebody reads them for ``cached`` with all images.
+
+        What is made of a file that changes meanwhile must not be kept as made of the old one, nor of the new one.
+        """
+        for until in self._stretches() or [0]:
+            self._keys.key(index, subject, self._images(subject, all_images=True), until)
+
+    def check_geometry(self, index: int, subject: tio.Subject) -> None:
+        """Refuse transforms that move a scan in a way that its affine does not tell; see ``spatial.check_geometry``.
+
+        Stretch by stretch, as they are kept, so that a slow one is looked at once for a scan and not in every fold.
+
+        Raises:
+            InputError: A voxel lies elsewhere than its affine says.
+        """
+        images = self._images(subject, all_images=False)
+        for start, until in pairwise((0, *reversed(self._stretches()))):
+            key = self._keys.key(index, subject, images, until)
+            if not self._cache.has_note(key, "geometry"):
+                base = self.cached(index, subject, start) if start else with_images(subject, images)
+                check_geometry(base, partial(self._apply, subject, start=start, until=until))
+                self._cache.note(key, "geometry")
+
+    def _stretches(self) -> list[int]:
+        """Return the ends of the stretches of transforms after which a scan is kept, the last one first."""
+        ends = [self._end(len(self.transforms))]
+        while cut := self._cut(ends[-1]):
+            ends.append(cut)
+        return ends if ends[0] else []
+
+    def _images(self, subject: tio.Subject, all_images: bool) -> tuple[str, ...]:
+        """Return the names of the images that are preprocessed."""
+        return tuple(name for name in subject.get_images_dict(intensity_only=False) if all_images or name in _IMAGES)
+
+    def _end(self, until: int) -> int:
+        """Return the position after the last deterministic transform before ``until``: the result is the same."""
+        return max((i + 1 for i, step in enumerate(self._steps[:until]) if not step.random), default=0)
+
+    def _cut(self, until: int) -> int:
+        """Return the last position before ``until`` where others begin with the same scan; 0: with the original.
+
+        These are the transforms that learn (before them, the folds share) and the first random one.
+        """
+        learning = [i for i, transform in enumerate(self.transforms) if hasattr(transform, "fit")]
+        return max((end for i in (*learning, self.first_random) if (end := self._end(i)) < until), default=0)
+
+    def _forget(self) -> None:
+        self._keys.forget()
+        self._cache.forget()
 
     def save(self, path: Path) -> None:
         """Save what the transforms learnt, loadable with ``weights_only=True``."""
@@ -128,20 +201,13 @@ class Preprocessing:
         state = torch.load(path, weights_only=True)
         for position, learnt in state.items():
             cast(Any, self.transforms[int(position)]).load_state_dict(learnt)
+        self._forget()
 
 
-def _check_state(name: str, transform: Any) -> None:
-    stream = io.BytesIO()
-    try:
-        torch.save(transform.state_dict(), stream)
-        stream.seek(0)
-        torch.load(stream, weights_only=True)
-    except Exception as error:
-        cause = f"{type(error).__name__}: {' '.join(str(error).split())[:150]}"
-        raise PluginError(
-            f"What the transform {name} learnt cannot be saved and loaded ({cause}). Its state_dict() must hold "
-            "tensors, numbers, texts, lists and mappings only."
-        ) from error
+def _steps_of_slot(slot: Mapping[str, Any]) -> Iterator[Step]:
+    component = registry.create("transform", slot["name"], **slot["params"])
+    for position, transform in enumerate(steps_of(component.build())):
+        yield Step(slot, position, transform, is_random(transform), tuple(component.covariates()))
 
 
 class _Prepared(Sequence[tio.Subject]):
@@ -150,37 +216,21 @@ class _Prepared(Sequence[tio.Subject]):
     def __init__(self, preprocessing: Preprocessing, subjects: Sequence[tio.Subject], until: int) -> None:
         self._preprocessing, self._subjects, self._until = preprocessing, subjects, until
 
+    @property
+    def about(self) -> list[dict[str, Any]]:
+        """What is known of each scan besides its images, which stay unread."""
+        return [{k: v for k, v in s.items() if not isinstance(v, tio.Image)} for s in self._subjects]
+
     def __len__(self) -> int:
         return len(self._subjects)
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        return self._preprocessing.prepare(self._subjects[index], self._until)
+        return self._preprocessing.cached(None, self._subjects[index], self._until)
 
     def __iter__(self) -> Iterator[tio.Subject]:
         return (self[i] for i in range(len(self)))
-
-
-def _image_only(subject: tio.Subject) -> tio.Subject:
-    kept = {k: v for k, v in subject.items() if k == "image" or not isinstance(v, tio.Image)}
-    return tio.Subject(kept)
-
-
-def _applied(name: str, transform: Any, subject: tio.Subject) -> tio.Subject:
-    try:
-        result = transform(subject)
-    except XaiError as error:
-        raise type(error)(f"{subject.get('subject_id', 'the scan')}: {error}") from error
-    except Exception as error:
-        raise InputError(
-            f"{subject.get('subject_id', 'the scan')}: the transform {name} failed: {type(error).__name__}: {error}"
-        ) from error
-    if not isinstance(result, tio.Subject):
-        raise PluginError(f"The transform {name} returned a {type(result).__name__}, not a torchio.Subject.")
-    if not bool(torch.isfinite(image_of(result).data).all()):
-        raise InputError(f"{subject.get('subject_id', 'the scan')}: the transform {name} made NaN or infinite voxels.")
-    return result
 
 
 def volume(subject: tio.Subject) -> Tensor:
@@ -212,6 +262,12 @@ class TrainingVolumes(TorchDataset[tuple[Tensor, Tensor]]):
     def targets(self) -> list[int | float]:
         """Class index or value of each scan, known without reading any."""
         return [self._study.target_value(index) for index in self._indices]
+
+    @property
+    def covariates(self) -> list[dict[str, Any]]:
+        """What is known of each scan besides its images: target, site, covariates."""
+        subjects = (self._study.subjects[index] for index in self._indices)
+        return [{k: v for k, v in subject.items() if not isinstance(v, tio.Image)} for subject in subjects]
 
     def __len__(self) -> int:
         return len(self._indices)

@@ -24,6 +24,8 @@ _TEXT_COLUMNS = {
     "image": str,
     "ground_truth": str,
     "explainer": str,
+    "group": str,
+    "class": str,
 }
 
 
@@ -49,6 +51,11 @@ class MapRecord:
     image: Path | None
     ground_truth: Path | None
     sidecar: Mapping[str, Any]
+
+    @property
+    def fold(self) -> int:
+        """Index of the fold whose network is explained; a person has several in a repeated cross-validation."""
+        return int(self.sidecar["fold"])
 
 
 class RunResults:
@@ -90,21 +97,46 @@ class RunResults:
         classes = self.info["classes"]
         return None if classes is None else tuple(classes)
 
+    @property
+    def channels(self) -> tuple[str, ...] | None:
+        """Names of the channels of the images, the last axis of a map; None: there is one, or they have no names."""
+        channels = self.info.get("channels")
+        return None if channels is None else tuple(channels)
+
     def subjects(self) -> pd.DataFrame:
-        """One row for each scan: scan_id, subject_id, session_id, site, target, image, ground_truth, covariates."""
+        """One row for each scan: scan_id, subject_id, session_id, site, target, image, ground_truth, covariates.
+
+        ``image`` is the first channel's file; where there are several, ``image_<name>`` are all of them. ``mask`` and
+        ``map_<name>`` are the files of masks and further maps that the dataset carries along.
+        """
         return self._table("subjects.tsv")
 
     def splits(self) -> pd.DataFrame:
-        """Columns fold, part (train, val, test, held_out), subject_id."""
+        """Columns fold, repeat (from 0), part (train, val, test, held_out), subject_id."""
         return self._table("splits.tsv")
 
     def predictions(self) -> pd.DataFrame:
-        """One row for each test scan: fold, scan_id, subject_id, target, prediction, probability_<class>."""
+        """One row for each test scan: fold, scan_id, subject_id, target, prediction, probability_<class>.
+
+        In a repeated or nested cross-validation a scan has a row in each ``repeat`` (a column then): its rows are not
+        independent, so scores and tests take one repeat at a time.
+        """
         return self._table("predictions.tsv")
 
     def metrics(self) -> dict[str, Any]:
-        """``metrics.json``: ``{"test": {...}, "folds": [{...}]}`` as the trainer's ``metrics`` returned them."""
+        """``metrics.json``: ``{"test": {...}, "folds": [{...}]}`` as the trainer's ``metrics`` returned them.
+
+        With several repeats there is ``"repeats": [{...}]``, too, and ``test`` is their mean.
+        """
         return self._json("metrics.json")
+
+    def score_table(self, name: str) -> pd.DataFrame:
+        """A table that the trainer wrote beside the scores, such as ``roc``, ``calibration`` and ``by-group``.
+
+        Raises:
+            InputError: The run has none of this name.
+        """
+        return self._table(f"{name}.tsv")
 
     def has_held_out(self) -> bool:
         """Whether a held-out cohort was predicted."""
@@ -144,7 +176,8 @@ class RunResults:
     def maps(self, explainer: str | None = None) -> list[MapRecord]:
         """Relevance maps by scan and explainer; only those of ``explainer`` where it is given.
 
-        A map that an earlier state of the study left behind (whose person left, or trains now) is not among them.
+        In a repeated cross-validation a scan has one of each ``fold`` that tests it. A map that an earlier state of
+        the study left behind (whose person left, or trains now) is not among them.
         """
         rows = self.subjects().set_index("scan_id", drop=False)
         splits = self.splits()

@@ -18,7 +18,7 @@ __all__ = ["RESOLVED", "differences", "prepare_folder", "run_lock"]
 RESOLVED = "pipeline.resolved.yaml"
 
 # Where the units run decides nothing in the results.
-_FREE = {"executor", "output", "name"}
+_FREE = {"executor", "output", "name", "quality"}
 _GROWING = {"explainers", "evaluators", "analyses", "reports"}
 
 

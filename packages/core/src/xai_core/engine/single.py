@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,32 +13,35 @@ import torch
 import torchio as tio
 from torch import nn
 
+from .. import registry
 from ..errors import InputError
 from ..schemas import did_you_mean
 from .explaining import Explanation, explain_subject
 from .folds import FoldModel
-from .scans import check_image_file, image_of
+from .imagefiles import given_files, image_from
+from .scans import image_of
 from .seeding import seeded
+from .seen import SEEN, FoldPeople, Value
 from .spatial import check_geometry
 
 __all__ = ["TrainedFold", "scan_from"]
 
-Image = str | Path | nib.Nifti1Image | tio.ScalarImage
+Image = str | Path | Sequence[str | Path] | nib.Nifti1Image | tio.ScalarImage
 
 
 def scan_from(image: Image) -> tio.Subject:
-    """Return a scan as a subject whose id is the file's name.
+    """Return a scan as a subject whose id is the (first) file's name.
+
+    Args:
+        image: A file, the files of its channels (a list, or a text with commas), or an image in memory.
 
     Raises:
-        InputError: It is missing, unreadable, not 3D, or holds NaN.
+        InputError: It is missing, unreadable, not 3D, holds NaN, or its channels do not lie on one grid.
     """
-    if isinstance(image, str | Path):
-        path = Path(image)
-        problem = check_image_file(path, path.name)
-        if problem:
-            raise InputError(problem)
-        name = path.name.partition(".")[0] or "scan"
-        return tio.Subject(image=tio.ScalarImage(path), subject_id=name)
+    if isinstance(image, str | Path | Sequence):
+        paths = given_files(image)
+        name = paths[0].name.partition(".")[0] or "scan"
+        return tio.Subject(image=image_from(paths), subject_id=name)
     if isinstance(image, tio.ScalarImage):
         scan = image
     else:
@@ -58,10 +61,12 @@ class TrainedFold:
     Attributes:
         config: The resolved configuration of the run.
         loaded: Network, fitted transforms, device and class names.
+        people: Whom it was trained and validated on; None: not known.
     """
 
     config: Mapping[str, Any]
     loaded: FoldModel
+    people: FoldPeople | None = None
 
     @classmethod
     def load(cls, config: Mapping[str, Any], folder: Path, index: int, classes: Sequence[str] | None) -> TrainedFold:
@@ -70,7 +75,7 @@ class TrainedFold:
         Raises:
             InputError: The fold is not trained.
         """
-        return cls(config, FoldModel.load(config, folder, index, classes))
+        return cls(config, FoldModel.load(config, folder, index, classes), FoldPeople(folder, index))
 
     @property
     def model(self) -> nn.Module:
@@ -82,17 +87,27 @@ class TrainedFold:
         """Class names in the order of the outputs, None for a regression."""
         return self.loaded.classes
 
-    def prepare(self, image: Image) -> tuple[tio.Subject, tio.Subject]:
+    def prepare(self, image: Image, covariates: Mapping[str, Value] | None = None) -> tuple[tio.Subject, tio.Subject]:
         """Return a scan as it is and as the network sees it.
+
+        Args:
+            image: A file, a nibabel image or a ``torchio.ScalarImage``.
+            covariates: What transforms read of a person, such as ``{"age": 71, "sex": "F"}``; texts are read as in
+                the study's table.
 
         Raises:
             InputError: It cannot be used, or nothing of it is left after preprocessing.
         """
         scan = scan_from(image)
+        if self.people is not None:
+            for name, value in self.people.covariates(self.config, covariates).items():
+                scan[name] = value
         prepare = self.loaded.preprocessing.prepare
         check_geometry(scan, prepare)
         prepared = prepare(scan)
         data = image_of(prepared).data
+        if len(data) != self.loaded.input_shape[0]:
+            raise InputError(self._channels_text(str(scan["subject_id"]), len(data)))
         if tuple(data.shape) != self.loaded.input_shape:
             raise InputError(
                 f"{scan['subject_id']}: after preprocessing the scan has {_sizes(data.shape)} voxels; the network was "
@@ -105,18 +120,50 @@ class TrainedFold:
             )
         return scan, prepared
 
-    def predict(self, image: Image) -> dict[str, Any]:
+    def _channels_text(self, name: str, found: int) -> str:
+        slot, wanted = self.config["data"], self.loaded.input_shape[0]
+        names = registry.create("dataset", slot["name"], **slot["params"]).channel_names or ()
+        listed = f" ({', '.join(names)})" if len(names) == wanted else ""
+        return (
+            f"{name}: the scan has {found} channel{'s' if found > 1 else ''}; the network was trained on "
+            f"{wanted}{listed}. Give their files in this order, with commas between them (Python: a list)."
+        )
+
+    def _admitted(self, scan: tio.Subject, *, allow: bool) -> dict[str, Any]:
+        """Return what marks the output of a scan whose person the network was trained on; nothing for others."""
+        return {SEEN: True} if self.people is not None and self.people.admit(scan, allow=allow) else {}
+
+    def predict(
+        self,
+        image: Image,
+        *,
+        covariates: Mapping[str, Value] | None = None,
+        allow_training_people: bool = False,
+    ) -> dict[str, Any]:
         """Return ``prediction`` and, for a classification, ``probability_<class>``.
 
         Args:
             image: A file, a nibabel image or a ``torchio.ScalarImage``; preprocessed as the study's scans were.
+            covariates: See ``prepare``.
+            allow_training_people: Also predict a scan of somebody whom the network was trained or validated on; the
+                result is marked by ``seen_in_training: True``.
+
+        Raises:
+            InputError: The image cannot be used, or is of such a person.
         """
-        _, prepared = self.prepare(image)
+        scan, prepared = self.prepare(image, covariates)
+        mark = self._admitted(scan, allow=allow_training_people)
         with seeded(0):
-            return self.loaded.row(self.loaded.outputs([prepared])[0])
+            return self.loaded.row(self.loaded.outputs([prepared])[0]) | mark
 
     def explain(
-        self, image: Image, explainers: Sequence[str] | None = None, target: str | int | None = None
+        self,
+        image: Image,
+        explainers: Sequence[str] | None = None,
+        target: str | int | None = None,
+        *,
+        covariates: Mapping[str, Value] | None = None,
+        allow_training_people: bool = False,
     ) -> dict[str, Explanation]:
         """Explain one scan.
 
@@ -124,12 +171,15 @@ class TrainedFold:
             image: As for ``predict``.
             explainers: Ids of the run's explainers; default: all of them.
             target: Class name or index of the output; default: the predicted class, or the regression output.
+            covariates: See ``prepare``.
+            allow_training_people: As for ``predict``; the sidecars are marked.
 
         Returns:
             By explainer id: the map on the image's grid, its sidecar, and the relevance on the network's grid.
 
         Raises:
-            InputError: The image, an explainer or the target is not there.
+            InputError: The image, an explainer or the target is not there, or the image is of somebody whom the
+                network was trained or validated on.
         """
         slots = {slot["id"]: slot for slot in self.config["explainers"]}
         wanted = list(slots) if explainers is None else list(explainers)
@@ -138,11 +188,13 @@ class TrainedFold:
             if name not in slots:
                 raise InputError(f"The run has no explainer {name!r}.{did_you_mean(name, slots)} It has: {listed}.")
         index = self._target(target)
-        scan, prepared = self.prepare(image)
+        scan, prepared = self.prepare(image, covariates)
+        mark = self._admitted(scan, allow=allow_training_people)
         seed = self.config["seed"]
-        return {
+        found = {
             name: explain_subject(self.loaded, slots[name], scan, prepared, seed=seed, target=index) for name in wanted
         }
+        return {name: replace(one, sidecar={**one.sidecar, **mark}) for name, one in found.items()}
 
     def _target(self, target: str | int | None) -> int | None:
         if target is None:

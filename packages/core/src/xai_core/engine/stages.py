@@ -14,30 +14,27 @@ from ..errors import PluginError
 from .calls import at_work
 from .cohort import evaluation_rows, explain_fold
 from .controls import check_controls
+from .covariates import check_transforms
 from .explaining import unexplained_share
 from .folds import FoldModel, pick_device, predict, train_fold, training_key
 from .hooks import Hooks
+from .leftout import write_left_out
 from .progress import log, log_to
 from .results import RunResults
 from .seeding import seeded, unit_seed
+from .skipping import skipped_rows
 from .study import Study, part_of
+from .tables import tsv
 from .units import Units, content_key, write_text
+from .validation import check_validation, predict_validation
 from .versions import component_versions, slot_identity, software_versions
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from ..interfaces import Trainer
 
 __all__ = [
-    "analyse", "finish_explanations", "finish_training", "report", "run_folds", "save_metrics", "save_study",
-    "scores_of", "tsv",
+    "analyse", "finish_explanations", "report", "run_folds", "save_study",
 ]  # fmt: skip
-
-
-def tsv(rows: pd.DataFrame) -> str:
-    """Return a table as BIDS writes them: tab-separated, ``n/a`` where nothing is known."""
-    return str(rows.to_csv(sep="\t", index=False, na_rep="n/a", lineterminator="\n"))
 
 
 def save_study(study: Study, folder: Path) -> None:
@@ -45,8 +42,9 @@ def save_study(study: Study, folder: Path) -> None:
     import pandas as pd
 
     _check_trainer(study)
+    check_transforms(study)
     splits = [
-        {"fold": index, "part": part, "subject_id": person}
+        {"fold": index, "repeat": fold.repeat, "part": part, "subject_id": person}
         for index, fold in enumerate(study.folds)
         for part in ("train", "val", "test", "held_out")
         for person in part_of(fold, part)
@@ -55,6 +53,7 @@ def save_study(study: Study, folder: Path) -> None:
         "name": study.config["name"],
         "task": study.task,
         "classes": study.classes,
+        "channels": study.dataset.channel_names,
         "people": int(study.table["subject_id"].nunique()),
         "scans": len(study.names),
         "folds": len(study.folds),
@@ -64,8 +63,11 @@ def save_study(study: Study, folder: Path) -> None:
         "components": component_versions(study.config),
         "inputs": [str(path) for path in study.dataset.inputs()],
         "hashes": study.hashes,
+        "skipped": study.skipped,
+        "voxel_hashes": {look.name: look.voxels for look in study.looks},
     }
     write_text(folder / "subjects.tsv", tsv(study.table))
+    write_left_out(folder, [*study.dataset.left_out(), *skipped_rows(study)])
     write_text(folder / "splits.tsv", tsv(pd.DataFrame(splits)))
     write_text(folder / "run.json", json.dumps(info, indent=2, ensure_ascii=False) + "\n")
 
@@ -76,6 +78,7 @@ def _check_trainer(study: Study) -> None:
     trainer: Trainer = registry.create("trainer", slot["name"], **slot["params"])
     with at_work("trainer", slot["name"], "checking the study"):
         trainer.check_study(study.table, study.task, study.classes)
+        check_validation(study, trainer)
 
 
 def run_folds(study: Study, units: Units, hooks: Hooks, *, explain: bool) -> None:
@@ -111,82 +114,21 @@ def _run_fold(study: Study, units: Units, hooks: Hooks, index: int, *, explain: 
         return FoldModel.load(study.config, study.folder, index, study.classes)
 
     _predict_fold(study, units, index, load)
+    predict_validation(study, units, index, load)
     if explain:
         explain_fold(study, units, hooks, index, load)
-
-
-def _predictions_path(folder: Path, index: int) -> Path:
-    return folder / ".xai" / "predictions" / f"fold-{index}.json"
 
 
 def _predict_fold(study: Study, units: Units, index: int, load: Callable[[], FoldModel]) -> None:
     fold = study.folds[index]
     test = study.part(fold.test)
-    scans = [[study.names[i], study.hashes[study.names[i]], study.subjects[i]["target"]] for i in test]
+    scans = [[study.names[i], study.identities[i], study.subjects[i]["target"]] for i in test]
     key, name = content_key(training=training_key(study, fold), scans=scans), f"fold-{index}/predictions"
     if units.is_done(name, key):
         return
     with units.make(name, key, ".xai/predictions") as temporary, seeded(0):
         rows = predict(study, load(), test)
         (temporary / f"fold-{index}.json").write_text(json.dumps(rows), encoding="utf-8")
-
-
-def finish_training(study: Study, units: Units) -> None:
-    """Write ``predictions.tsv``, ``metrics.json`` and ``metrics.tsv``."""
-    import pandas as pd
-
-    paths = [_predictions_path(study.folder, index) for index in range(len(study.folds))]
-    rows = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-    predictions = pd.DataFrame([row for fold in rows for row in fold])
-    write_text(study.folder / "predictions.tsv", tsv(predictions))
-    slot = study.config["training"]
-    identity = slot_identity("trainer", slot)
-    described = study.with_covariates(predictions)
-    key = content_key(
-        rows=rows, covariates=tsv(described), classes=study.classes, trainer=identity, seed=study.config["seed"]
-    )
-    if units.is_done("metrics", key):
-        return
-    with units.make("metrics", key, ".") as temporary:
-        parts = [described, *(described[described["fold"] == index] for index in range(len(rows)))]
-        everybody, *folds = scores_of(study, parts)
-        save_metrics(temporary, {"test": everybody, "folds": folds}, "all")
-
-
-def scores_of(study: Study, parts: Sequence[pd.DataFrame]) -> list[dict[str, Any]]:
-    """Return the trainer's metrics of each table of predictions, which hold the covariates."""
-    slot = study.config["training"]
-    trainer = registry.create("trainer", slot["name"], **slot["params"])
-    classes = list(study.classes) if study.classes is not None else None
-    seed = unit_seed(study.config["seed"], "metrics")
-    with at_work("trainer", slot["name"], "computing metrics"):
-        return [trainer.metrics(part.reset_index(drop=True), study.task, classes, seed) for part in parts]
-
-
-def save_metrics(folder: Path, metrics: Mapping[str, Any], together: str) -> None:
-    """Write ``metrics.json`` and ``metrics.tsv``: scores of all (called ``together``), then of each fold."""
-    import pandas as pd
-
-    everybody, folds = metrics.values()
-    text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    (folder / "metrics.json").write_text(text, encoding="utf-8")
-    rows = _metric_rows([(together, everybody), *((str(index), fold) for index, fold in enumerate(folds))])
-    (folder / "metrics.tsv").write_text(tsv(pd.DataFrame(rows)), encoding="utf-8", newline="")
-
-
-def _metric_rows(parts: Sequence[tuple[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
-    return [
-        {
-            "fold": part,
-            "metric": name,
-            "value": score["value"],
-            "low": score.get("low"),
-            "high": score.get("high"),
-        }
-        for part, scores in parts
-        for name, score in scores.items()
-        if isinstance(score, Mapping) and "value" in score
-    ]
 
 
 def finish_explanations(study: Study, folder: Path) -> None:
@@ -271,7 +213,7 @@ def report(study: Study, units: Units, hooks: Hooks) -> None:
 def _results_key(study: Study) -> str:
     """Key over all that an analysis or a report can read: the keys of every unit before it, and the tables."""
     markers = sorted((study.folder / ".xai" / "units").rglob("*.json"))
-    private = {"analysis", "report"}
+    private = {"analysis", "report", "quality.json"}
     keys = [
         [str(path.relative_to(study.folder)), json.loads(path.read_text(encoding="utf-8"))["key"]]
         for path in markers

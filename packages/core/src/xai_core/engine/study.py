@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,19 +18,26 @@ from ..config.resolve import bids_label
 from ..errors import InputError, PluginError
 from ..types import Fold, Task
 from .calls import at_work
+from .covariates import scan_identities
+from .foldchecks import check_training_parts
+from .imagefiles import file_columns, with_masks
+from .looks import Look
 from .scans import ScanChecks, several
 from .seeding import seeded, unit_seed
+from .skipping import check_usable, skipped_scans
 from .units import file_hash
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Study", "part_of", "scan_name"]
+__all__ = ["CONTROL_NAMES", "Study", "part_of", "scan_name"]
 
 _RESERVED = {"image", "ground_truth", "target", "scan_id", "subject_id", "session_id", "site"}
 
 # How studies call those without the condition; they come first, so that the positive class is the condition.
-_CONTROLS = {"cn", "nc", "hc", "con", "ctl", "ctrl", "control", "controls", "healthy", "normal", "no", "0", "negative"}
+CONTROL_NAMES = {
+    "cn", "nc", "hc", "con", "ctl", "ctrl", "control", "controls", "healthy", "normal", "no", "0", "negative",
+}  # fmt: skip
 
 
 def scan_name(subject: Mapping[str, Any]) -> str:
@@ -51,6 +58,8 @@ class Study:
     Attributes:
         subjects: One ``torchio.Subject`` for each scan, ordered as the dataset orders them.
         names: ``sub-01`` or ``sub-01_ses-02`` of each.
+        listed: As ``subjects``, with those that ``--skip-bad`` left out; ``listed_names`` are theirs.
+        skipped: The scans that it left out, by name with the reason.
 
     Raises:
         InputError: The study cannot be used; the message says what is wrong with which person.
@@ -69,13 +78,37 @@ class Study:
         _check_subjects(self.subjects, slot["name"])
         self.names = [scan_name(subject) for subject in self.subjects]
         _check_names(self.subjects, self.names)
+        self.listed, self.listed_names, self.skipped = self.subjects, self.names, skipped_scans(self.folder)
+        if self.skipped:
+            self._leave_out(self.skipped)
         self.task, self.classes = _task(self.subjects, self.dataset.class_order)
+
+    def _leave_out(self, names: Collection[str]) -> None:
+        kept = [index for index, name in enumerate(self.listed_names) if name not in names]
+        if not kept:
+            raise InputError(f"None of the {len(self.listed)} scans can be used; left-out.tsv or 'xai qc' says why.")
+        self.subjects, self.names = [self.listed[i] for i in kept], [self.listed_names[i] for i in kept]
+
+    @cached_property
+    def looks(self) -> list[Look]:
+        """What was found at each scan; every scan is looked at once for it."""
+        return ScanChecks(self.folder / ".xai" / "scans.json").look(self.subjects, self.names)
 
     @cached_property
     def hashes(self) -> dict[str, str]:
-        """SHA-256 of each scan's content by name; every scan is looked at once for it."""
-        checks = ScanChecks(self.folder / ".xai" / "scans.json")
-        return dict(zip(self.names, checks.hashes(self.subjects, self.names), strict=True))
+        """SHA-256 of each scan's content by name.
+
+        Raises:
+            InputError: Scans cannot be used, all in one message.
+        """
+        check_usable(self.looks)
+        return {look.name: look.digest for look in self.looks}
+
+    @cached_property
+    def identities(self) -> list[str]:
+        """What decides each prepared scan: the hash of its content, with what transforms read besides it."""
+        hashes = with_masks(self.subjects, [self.hashes[name] for name in self.names])
+        return scan_identities(self.config, self.subjects, hashes)
 
     @cached_property
     def truth_hashes(self) -> tuple[str | None, ...]:
@@ -85,14 +118,17 @@ class Study:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """One row for each scan: scan_id, subject_id, session_id, site, target, image, ground_truth, covariates."""
+        """One row for each scan: scan_id, subject_id, session_id, site, target, image, ground_truth, covariates.
+
+        Where there are several channels, masks or maps, their files are further columns; see ``file_columns``.
+        """
         import pandas as pd
 
         rows = []
         for name, subject in zip(self.names, self.subjects, strict=True):
             row: dict[str, Any] = {"scan_id": name, "subject_id": str(subject["subject_id"])}
             row |= {key: subject.get(key) for key in ("session_id", "site", "target")}
-            row |= {key: _file(subject.get(key)) for key in ("image", "ground_truth")}
+            row |= file_columns(subject, self.dataset.channel_names)
             row |= {k: v for k, v in subject.items() if k not in _RESERVED and not isinstance(v, tio.Image)}
             rows.append(row)
         return pd.DataFrame(rows)
@@ -104,22 +140,33 @@ class Study:
         Raises:
             InputError: The splitter puts a person into two parts, names somebody unknown, or leaves a part empty.
         """
+        name, folds = self.config["split"]["name"], self.divided
+        people = {str(subject["subject_id"]) for subject in self.subjects}
+        for index, fold in enumerate(folds):
+            _check_fold(index, fold, people, name)
+        _check_held_out(folds, people, name)
+        _check_tested_once(folds, name)
+        check_training_parts(self, folds, name)
+        return folds
+
+    @cached_property
+    def divided(self) -> tuple[Fold, ...]:
+        """What the splitter returned, before anybody looks for leaks in it: those are told all together.
+
+        Raises:
+            InputError, PluginError: The splitter refuses the study, or returns something else than folds.
+        """
         slot = self.config["split"]
         splitter = registry.create("splitter", slot["name"], **slot["params"])
         with seeded(unit_seed(self.config["seed"], "split")), at_work("splitter", slot["name"], "dividing the study"):
             folds = tuple(splitter.split(self.table, unit_seed(self.config["seed"], "split")))
         if not folds:
             raise PluginError(f"The splitter {slot['name']} returned no fold.")
-        people = {str(subject["subject_id"]) for subject in self.subjects}
-        for index, fold in enumerate(folds):
+        for fold in folds:
             if not isinstance(fold, Fold):
                 raise PluginError(
                     f"The splitter {slot['name']} returned a {type(fold).__name__}, not an xai_core.Fold."
                 )
-            _check_fold(index, fold, people, slot["name"])
-        _check_held_out(folds, people, slot["name"])
-        if self.config["explainers"]:
-            _check_tested_once(folds, slot["name"])
         return folds
 
     def part(self, people: Sequence[str]) -> list[int]:
@@ -129,7 +176,8 @@ class Study:
 
     def with_covariates(self, predictions: pd.DataFrame) -> pd.DataFrame:
         """Return rows that have a ``scan_id`` with the covariates of their scans as further columns."""
-        known = {*predictions.columns, "image", "ground_truth"}
+        names = self.dataset.channel_names
+        known = {*predictions.columns, *(name for s in self.subjects for name in file_columns(s, names))}
         covariates = [name for name in self.table.columns if name not in known]
         return predictions.merge(self.table[["scan_id", *covariates]], on="scan_id", how="left", validate="m:1")
 
@@ -226,7 +274,7 @@ def _classes(targets: Sequence[str], order: Sequence[str] | None) -> tuple[str, 
 
 
 def _controls_first(name: str) -> tuple[bool, str]:
-    return name.lower() not in _CONTROLS, name
+    return name.lower() not in CONTROL_NAMES, name
 
 
 def _listed(counts: Mapping[str, int]) -> str:
@@ -270,14 +318,15 @@ def _check_held_out(folds: Sequence[Fold], people: set[str], splitter: str) -> N
 
 
 def _check_tested_once(folds: Sequence[Fold], splitter: str) -> None:
-    """A person has one map for each explainer; a second fold's would take the place of the first one's."""
-    first: dict[str, int] = {}
+    """Scores pool the test parts of one repetition; a person in it twice would count as two independent people."""
+    first: dict[tuple[int, str], int] = {}
     for index, fold in enumerate(folds):
         for person in fold.test:
-            if first.setdefault(person, index) != index:
+            if first.setdefault((fold.repeat, person), index) != index:
                 raise InputError(
-                    f"The splitter {splitter} tests {person} in fold {first[person]} and in fold {index}, but a "
-                    "person's relevance map belongs to one fold. Have everybody tested once, or leave out explainers."
+                    f"The splitter {splitter} tests {person} in fold {first[fold.repeat, person]} and in fold {index}, "
+                    f"both of repeat {fold.repeat}: the person would count twice in its scores. A splitter that "
+                    "divides the people several times gives each division its own Fold.repeat."
                 )
 
 

@@ -153,9 +153,28 @@ class Units:
             removed.append(name)
         return removed
 
+    def scratch(self, name: str, key: str) -> Path:
+        """Return a folder (it may not exist yet) for what an interrupted unit goes on with under the same key.
+
+        What an earlier version of the unit left under another key is removed.
+        """
+        own = self._scratch_of(name) / key[:32]
+        for other in self._scratch_of(name).glob("*"):
+            if other != own:
+                shutil.rmtree(other, ignore_errors=True)
+        return own
+
+    def forget_scratch(self, name: str) -> None:
+        """Remove what ``scratch`` gave for a unit, once it is done."""
+        shutil.rmtree(self._scratch_of(name), ignore_errors=True)
+        _remove_empty(self._scratch_of(name).parent, self._private)
+
+    def _scratch_of(self, name: str) -> Path:
+        return self._private / "scratch" / name.replace("/", "-")
+
     def any_done(self) -> bool:
-        """Whether any unit has been published."""
-        return next((self._private / "units").rglob("*.json"), None) is not None
+        """Whether any unit of the study has been published; the pictures of its scans (``quality``) decide nothing."""
+        return any(path.name != "quality.json" for path in (self._private / "units").rglob("*.json"))
 
     def clear_scratch(self) -> None:
         """Remove what a killed process left half-written. Only for the process that holds the run's lock."""

@@ -13,13 +13,14 @@ name can be overridden where a component needs other data.
 """
 
 from ._base import ComponentConformance
-from ._data import DatasetConformance, SplitterConformance, TransformConformance
+from ._data import DatasetConformance, SplitterConformance
 from ._distributions import fake_distribution
 from ._explainer import ExplainerConformance
 from ._model import ModelConformance
 from ._networks import TinyConvNet, model_state
 from ._results import AnalysisConformance, EvaluatorConformance, ExecutorConformance, ReportConformance, example_run
 from ._trainer import TrainerConformance
+from ._transform import TransformConformance
 
 __all__ = [
     "AnalysisConformance",

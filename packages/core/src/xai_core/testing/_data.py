@@ -1,27 +1,22 @@
-"""The suites for datasets, transforms and splitters."""
+"""The suites for datasets and splitters."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
-import torch
 import torchio as tio
 
 from .. import registry
-from ..engine.preprocessing import is_random
 from ..engine.scans import image_of
-from ..engine.seeding import seeded
-from ..engine.spatial import check_geometry
 from ..engine.study import scan_name
 from ..errors import InputError
 from ..types import Fold
 from ._base import ComponentConformance
 
-__all__ = ["DatasetConformance", "SplitterConformance", "TransformConformance"]
+__all__ = ["DatasetConformance", "SplitterConformance"]
 
 
 class DatasetConformance(ComponentConformance):
@@ -106,115 +101,6 @@ class DatasetConformance(ComponentConformance):
             raise AssertionError("a missing file was not noticed")
 
 
-class TransformConformance(ComponentConformance):
-    """Checks for transforms."""
-
-    kind = "transform"
-
-    def subject(self) -> tio.Subject:
-        """Return a scan with a mask, its axes flipped and off the origin."""
-        generator = torch.Generator().manual_seed(1)
-        data = torch.rand((1, 24, 28, 26), generator=generator)
-        data[:, :4] = 0
-        affine = np.diag([-3.0, 3.0, 4.0, 1.0])
-        affine[:3, 3] = (40, -45, -50)
-        mask = (data > 0.7).to(torch.uint8)
-        return tio.Subject(
-            image=tio.ScalarImage(tensor=data, affine=affine),
-            ground_truth=tio.LabelMap(tensor=mask, affine=affine),
-            subject_id="sub-1",
-            target="a",
-        )
-
-    def marked(self) -> tuple[tio.Subject, tio.Subject, np.ndarray[Any, Any]]:
-        """Return the scan with a dark and with a bright spot, and the spot's place in the world (mm)."""
-        dark, bright = self.subject(), self.subject()
-        image = image_of(dark)
-        centre = [int(0.64 * n) if axis != 1 else int(0.35 * n) for axis, n in enumerate(image.spatial_shape)]
-        spot = (slice(None), *(slice(i - 1, i + 2) for i in centre))
-        image.data[spot] = 0.1
-        image_of(bright).data[spot] = 0.95
-        return dark, bright, np.asarray(image.affine) @ [*centre, 1]
-
-    def built(self) -> tio.Transform:
-        """Return the ``torchio.Transform``, fitted where it learns."""
-        transform = self.create().build()
-        assert isinstance(transform, tio.Transform), f"build returned {type(transform).__name__}"
-        if hasattr(transform, "fit"):
-            transform.fit([self.subject()])
-        return transform
-
-    def test_result_is_usable(self) -> None:
-        """The image stays finite, and mask and image stay on one grid."""
-        with seeded(0):
-            result = self.built()(self.subject())
-        image, mask = image_of(result), cast(tio.LabelMap, result["ground_truth"])
-        assert bool(torch.isfinite(image.data).all()), "NaN or infinite voxels"
-        assert image.spatial_shape == mask.spatial_shape, f"image {image.spatial_shape}, mask {mask.spatial_shape}"
-        assert np.allclose(image.affine, mask.affine, atol=1e-3), "image and mask have different affines"
-        assert set(mask.data.unique().tolist()) <= {0, 1}, "the mask has other values than before"
-
-    def test_input_is_untouched(self) -> None:
-        """The scan that went in is the same afterwards."""
-        subject = self.subject()
-        with seeded(0):
-            self.built()(subject)
-        for name in ("image", "ground_truth"):
-            after, before = cast(tio.Image, subject[name]), cast(tio.Image, self.subject()[name])
-            assert torch.equal(after.data, before.data), f"the voxels of {name} were changed in place"
-            assert np.array_equal(after.affine, before.affine), f"the affine of {name} was changed in place"
-
-    def test_same_seed_same_result(self) -> None:
-        """Random transforms follow torch's seed."""
-        results = []
-        for _ in range(2):
-            with seeded(4):
-                results.append(image_of(self.built()(self.subject())).data)
-        assert torch.equal(results[0], results[1]), "one seed gave two results"
-
-    def test_affine_tells_the_geometry(self) -> None:
-        """Voxels move only together with the affine, or a relevance map would lie beside its scan."""
-        transform = self.built()
-        if is_random(transform):
-            return
-        try:
-            check_geometry(self.subject(), transform)
-        except InputError as error:
-            raise AssertionError(str(error)) from error
-
-    def test_image_follows_its_affine(self) -> None:
-        """A spot of the image stays where it is in the world, and its mask is not needed for that."""
-        transform = self.built()
-        if is_random(transform):
-            return
-        dark, bright, place = self.marked()
-        image = image_of(transform(bright))
-        change = (image.data.double() - image_of(transform(dark)).data.double()).abs().sum(0)
-        if float(change.max()) > 0:  # it may have been cropped or clipped
-            index = np.unravel_index(int(change.argmax()), tuple(change.shape))
-            distance = float(np.linalg.norm((np.asarray(image.affine) @ [*index, 1] - place)[:3]))
-            reach = 2 * float(max(*image.spacing, *image_of(dark).spacing))
-            assert distance <= reach, f"a spot of the image went {distance:.0f} mm away"
-        bright.remove_image("ground_truth")
-        assert torch.equal(image_of(transform(bright)).data, image.data), "the image depends on its mask"
-
-    def test_what_was_learnt_is_restored(self) -> None:
-        """What ``fit`` learnt is saved, loads with ``weights_only=True``, and gives the same result."""
-        transform: Any = self.built()
-        if not hasattr(transform, "fit"):
-            return
-        stream = io.BytesIO()
-        torch.save(transform.state_dict(), stream)
-        stream.seek(0)
-        other: Any = self.create().build()
-        other.load_state_dict(torch.load(stream, weights_only=True))
-        with seeded(3):
-            expected = image_of(transform(self.subject())).data
-        with seeded(3):
-            found = image_of(other(self.subject())).data
-        assert torch.equal(expected, found), "the restored transform gives another result"
-
-
 class SplitterConformance(ComponentConformance):
     """Checks for splitters.
 
@@ -266,3 +152,22 @@ class SplitterConformance(ComponentConformance):
         """The folds follow from table and seed."""
         first, second = ([(*f.train, "|", *f.val, "|", *f.test) for f in self.folds(1)] for _ in range(2))
         assert first == second, "one seed gave two divisions"
+
+    def test_nobody_is_tested_twice_in_a_repeat(self) -> None:
+        """Repeats count from 0; within one, the test parts have nobody in common: their rows are pooled."""
+        folds = self.folds(2)
+        repeats = sorted({fold.repeat for fold in folds})
+        assert repeats == list(range(len(repeats))), f"repeats are numbered {repeats[:5]}"
+        for repeat in repeats:
+            tested = [person for fold in folds if fold.repeat == repeat for person in fold.test]
+            twice = sorted({person for person in tested if tested.count(person) > 1})
+            assert not twice, f"tested twice in repeat {repeat}: {twice[:3]}"
+
+    def test_held_out_people_take_no_part(self) -> None:
+        """Whoever is held out is so in every fold, and in no other part of any."""
+        folds = self.folds(3)
+        held_out = set(folds[0].held_out)
+        for fold in folds:
+            assert set(fold.held_out) == held_out, "other people are held out than in the first fold"
+            both = held_out & {*fold.train, *fold.val, *fold.test}
+            assert not both, f"held out and in a part: {sorted(both)[:3]}"

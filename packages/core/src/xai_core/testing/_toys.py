@@ -98,7 +98,7 @@ class ToySplitter(Splitter):
         count = max(self.folds, 2)
         tests = [[p for i, pair in enumerate(pairs) if i % count == fold for p in pair] for fold in range(count)]
         rests = [[p for p in people if p not in test] for test in tests]
-        return [Fold(tuple(r[2:]), tuple(r[:2]), tuple(t)) for r, t in zip(rests, tests, strict=True)][: self.folds]
+        return [Fold(tuple(r[1::2]), tuple(r[::2]), tuple(t)) for r, t in zip(rests, tests, strict=True)][: self.folds]
 
 
 class ToyModel(Model):

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset as TorchDataset
 
 from ..engine.seeding import seeded
-from ..types import RunContext, TrainingResult
+from ..types import RunContext, Task, TrainingResult
 from ._base import ComponentConformance
 from ._networks import TinyConvNet
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 __all__ = ["TrainerConformance"]
+
+TASKS: Sequence[tuple[Task, Sequence[str] | None]] = (("classification", ("dark", "bright")), ("regression", None))
 
 
 class _Toy(TorchDataset[tuple[Tensor, Tensor]]):
@@ -33,6 +40,23 @@ class _Toy(TorchDataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         return self.volumes[index], self.targets[index]
+
+
+def predictions(classes: Sequence[str] | None, number: int, seed: int) -> pd.DataFrame:
+    """Return made-up predictions of two folds, somewhat better than chance."""
+    import pandas as pd
+
+    generator = torch.Generator().manual_seed(seed)
+    labels, noise = torch.arange(number) % 2, torch.randn(number, generator=generator).double()
+    people = [f"p{seed}-{index}" for index in range(number)]
+    about = {"fold": [index // 2 % 2 for index in range(number)], "scan_id": people, "subject_id": people}
+    if classes is None:
+        target = 50 + 20 * torch.rand(number, generator=generator).double()
+        return pd.DataFrame({**about, "target": target.tolist(), "prediction": (0.6 * target + 24 + noise).tolist()})
+    p = torch.sigmoid(2 * labels - 1 + noise).tolist()
+    columns = {f"probability_{classes[0]}": [1 - value for value in p], f"probability_{classes[1]}": p}
+    told = [classes[int(value > 0.5)] for value in p]
+    return pd.DataFrame({**about, "target": [classes[i] for i in labels], "prediction": told, **columns})
 
 
 class TrainerConformance(ComponentConformance):
@@ -97,3 +121,42 @@ class TrainerConformance(ComponentConformance):
         _, result = self.fit(tmp_path, on_epoch=stop)
         assert seen == [0], f"on_epoch returned False, and was called for the epochs {seen}"
         assert len(result.history) == 1, f"{len(result.history)} epochs after on_epoch returned False"
+
+    def test_scores_and_tables_can_be_written(self) -> None:
+        """``metrics`` can be saved as JSON, without NaN; ``tables`` are tables; neither changes the predictions."""
+        for task, classes in TASKS:
+            made = predictions(classes, 20, 1)
+            before = made.copy()
+            scores = self.create().metrics(made, task, classes, 3)
+            try:
+                json.dumps(scores, allow_nan=False)
+            except (TypeError, ValueError) as error:
+                raise AssertionError(f"{task}: metrics cannot be written as JSON: {error}") from error
+            wrong = [
+                name
+                for name, score in scores.items()
+                if isinstance(score, Mapping)
+                and "value" in score
+                and not isinstance(score["value"], int | float | None)
+            ]
+            assert not wrong, f"{task}: the value of {wrong[0]} is no number"
+            tables = self.create().tables(made, task, classes, 3)
+            kinds = {name: type(table).__name__ for name, table in tables.items()}
+            assert set(kinds.values()) <= {"DataFrame"}, f"{task}: tables returned {kinds}"
+            assert made.equals(before), f"{task}: metrics or tables changed the predictions"
+
+    def test_calibrates_by_adding_columns(self) -> None:
+        """``calibrate`` keeps rows and columns, and a scan's new ones do not depend on the other test scans."""
+        for task, classes in TASKS:
+            validation, made = predictions(classes, 40, 1), predictions(classes, 20, 2)
+            before = made.copy()
+            found = self.create().calibrate(validation, made, task, classes)
+            same = set(before.columns) <= set(found.columns) and found[list(before.columns)].equals(before)
+            assert same, f"{task}: calibrate changed the predictions; it may only add columns"
+            part = self.create().calibrate(validation, before.iloc[:7].copy(), task, classes)
+            learnt = [name for name in found if not found[name].iloc[:7].equals(part[name])]
+            assert not learnt, f"{task}: {learnt[0]} depends on the other test scans; learn from validation scans only"
+            empty = self.create()
+            if empty.validation_needed(task) == 0:
+                none = empty.calibrate(validation.iloc[:0], before.copy(), task, classes)
+                assert len(none) == len(before), f"{task}: without a validation part calibrate lost rows"

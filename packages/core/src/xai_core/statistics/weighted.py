@@ -1,7 +1,7 @@
 """Scores of many resamples at once: a resample is a vector of weights, how often each scan was drawn.
 
 Each function returns NaN for a resample in which a score is not defined. Shapes: B resamples, n scans, K
-classes.
+classes. One row of ones gives the scores themselves.
 """
 
 from __future__ import annotations

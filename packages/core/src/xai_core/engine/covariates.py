@@ -1,0 +1,54 @@
+"""What transforms read of a person besides the images: it decides a result as the images do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .. import registry
+from .calls import at_work
+from .units import content_key
+
+if TYPE_CHECKING:
+    from .study import Study
+
+__all__ = ["check_transforms", "covariates_read", "scan_identities"]
+
+
+def covariates_read(config: Mapping[str, Any]) -> list[str]:
+    """Return the names of the covariates that the configured transforms read, sorted."""
+    slots = config["data"]["transforms"]
+    return sorted({n for s in slots for n in registry.create("transform", s["name"], **s["params"]).covariates()})
+
+
+def scan_identities(
+    config: Mapping[str, Any], subjects: Sequence[Mapping[str, Any]], hashes: Sequence[str]
+) -> list[str]:
+    """Return what decides each prepared scan: the hash of its content, with the covariates that transforms read.
+
+    A corrected age in the study's table must not leave the results of the wrong one standing.
+
+    Args:
+        config: The resolved configuration.
+        subjects: The scans.
+        hashes: SHA-256 of each scan's content.
+    """
+    names = covariates_read(config)
+    if not names:
+        return list(hashes)
+    return [
+        content_key(scan=digest, covariates={name: repr(subject.get(name)) for name in names})
+        for subject, digest in zip(subjects, hashes, strict=True)
+    ]
+
+
+def check_transforms(study: Study) -> None:
+    """Let every transform refuse the study before anything is trained.
+
+    Raises:
+        InputError: A transform cannot be fitted or applied to it.
+    """
+    for slot in study.config["data"]["transforms"]:
+        transform = registry.create("transform", slot["name"], **slot["params"])
+        with at_work("transform", slot["name"], "checking the study"):
+            transform.check_study(study.table, study.folds, study.classes)
