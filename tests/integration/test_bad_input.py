@@ -142,7 +142,7 @@ def test_a_scan_of_ones_own_that_cannot_be_used(study: Path, xai: Xai) -> None:
         (("--image", study / "1.nii.gz", "--fold", "3"), "no trained fold 3"),
         (("--target", "AD"), "--image"),
     ):
-        outcome = xai("explain", run, *arguments)
+        outcome = xai("explain", run, "--allow-training-people", *arguments)
         assert outcome.code == 2, outcome.err
         assert said in outcome.err
     assert not (run / "explained").exists()

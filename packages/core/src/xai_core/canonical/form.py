@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -75,7 +75,7 @@ def _make(model: nn.Module, volumes: Tensor, passed: Sequence[str], merge_norms:
     tensors = _digests(model)
     copy = isolated_copy(model)
     if _is_narrow(copy):
-        copy = copy.to(memory_format=torch.channels_last_3d)
+        cast(Any, copy).to(memory_format=torch.channels_last_3d)
     inputs = volumes.detach().to(next(copy.parameters(), volumes).device, precision(copy)).clone()
     trials = [(inputs, logits(copy, inputs))]
     # What the form misses may not show at these volumes: a bound that none of their voxels reaches, say.

@@ -19,10 +19,10 @@ from ..errors import InputError, PluginError
 from ..types import Fold, Task
 from .calls import at_work
 from .covariates import scan_identities
-from .foldchecks import check_training_parts
+from .foldchecks import check_fold, check_held_out, check_tested_once, check_training_parts
 from .imagefiles import file_columns, with_masks
 from .looks import Look
-from .scans import ScanChecks, several
+from .scans import ScanChecks
 from .seeding import seeded, unit_seed
 from .skipping import check_usable, skipped_scans
 from .units import file_hash
@@ -143,9 +143,9 @@ class Study:
         name, folds = self.config["split"]["name"], self.divided
         people = {str(subject["subject_id"]) for subject in self.subjects}
         for index, fold in enumerate(folds):
-            _check_fold(index, fold, people, name)
-        _check_held_out(folds, people, name)
-        _check_tested_once(folds, name)
+            check_fold(index, fold, people, name)
+        check_held_out(folds, people, name)
+        check_tested_once(folds, name)
         check_training_parts(self, folds, name)
         return folds
 
@@ -279,55 +279,6 @@ def _controls_first(name: str) -> tuple[bool, str]:
 
 def _listed(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} ({count})" for name, count in sorted(counts.items()))
-
-
-def _check_fold(index: int, fold: Fold, people: set[str], splitter: str) -> None:
-    parts = {"train": set(fold.train), "validation": set(fold.val), "test": set(fold.test)}
-    for first, second in (("train", "test"), ("train", "validation"), ("validation", "test")):
-        both = sorted(parts[first] & parts[second])
-        if both:
-            problems = [f"{person} is in the {first} part and in the {second} part" for person in both]
-            raise InputError(
-                several(problems, "people are in two parts") + f" (fold {index}). The splitter {splitter} leaks."
-            )
-    unknown = sorted(map(str, set().union(*parts.values()) - people))
-    if unknown:
-        raise InputError(
-            f"The splitter {splitter} names people whom the study does not have: {', '.join(unknown[:5])}."
-        )
-    for part in ("train", "test"):
-        if not parts[part]:
-            raise InputError(f"Fold {index} of the splitter {splitter} has nobody in the {part} part.")
-
-
-def _check_held_out(folds: Sequence[Fold], people: set[str], splitter: str) -> None:
-    """Held-out people are known, in no other part of any fold, and the same in every fold."""
-    held_out = set(folds[0].held_out)
-    unknown = sorted(map(str, held_out - people))
-    if unknown:
-        raise InputError(f"The splitter {splitter} holds out people whom the study does not have: {unknown[0]}.")
-    for index, fold in enumerate(folds):
-        if set(fold.held_out) != held_out:
-            raise InputError(f"The splitter {splitter} holds out other people in fold {index} than in fold 0.")
-        both = sorted(held_out & {*fold.train, *fold.val, *fold.test})
-        if both:
-            raise InputError(
-                f"The splitter {splitter} leaks: {both[0]} is held out, but takes part in fold {index} "
-                f"({len(both)} such people)."
-            )
-
-
-def _check_tested_once(folds: Sequence[Fold], splitter: str) -> None:
-    """Scores pool the test parts of one repetition; a person in it twice would count as two independent people."""
-    first: dict[tuple[int, str], int] = {}
-    for index, fold in enumerate(folds):
-        for person in fold.test:
-            if first.setdefault((fold.repeat, person), index) != index:
-                raise InputError(
-                    f"The splitter {splitter} tests {person} in fold {first[fold.repeat, person]} and in fold {index}, "
-                    f"both of repeat {fold.repeat}: the person would count twice in its scores. A splitter that "
-                    "divides the people several times gives each division its own Fold.repeat."
-                )
 
 
 def part_of(fold: Fold, part: str) -> tuple[str, ...]:

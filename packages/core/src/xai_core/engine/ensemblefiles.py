@@ -1,0 +1,163 @@
+"""How the members of an ensemble are combined, and the files of its maps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError
+from .ensemblestats import Aggregate, Normalise, Voxels, aggregate
+from .ensemblevote import Vote
+from .versions import software_versions
+
+__all__ = ["Combine", "MemberMap", "save_maps", "save_nifti", "sidecars"]
+
+_MEANINGS = {
+    "mean": "mean over the members' maps",
+    "median": "median over the members' maps, unweighted",
+    "sd": "standard deviation between the members' maps (n - 1)",
+    "agreement": "share of members with the more frequent sign; 0 where all are 0",
+}
+
+
+@dataclass(frozen=True)
+class Combine:
+    """How predictions and maps of members become one.
+
+    Attributes:
+        how: ``mean`` or ``median``, of probabilities or values and of maps.
+        weights: One positive number for each member, for means; None: equal.
+        normalise: See ``ensemblestats.aggregate``.
+    """
+
+    how: Vote = "mean"
+    weights: tuple[float, ...] | None = None
+    normalise: Normalise = "none"
+
+    def check(self, members: int) -> None:
+        """Refuse weights that do not fit.
+
+        Raises:
+            InputError: What is wrong with them.
+        """
+        if self.weights is None:
+            return
+        if self.how == "median":
+            raise InputError("A median has no weights. Leave them out, or vote by the mean.")
+        if len(self.weights) != members:
+            raise InputError(f"{len(self.weights)} weights for {members} members. Give one for each, in their order.")
+        if not all(np.isfinite(weight) and weight > 0 for weight in self.weights):
+            raise InputError(f"Weights must be positive numbers; these are {', '.join(map(str, self.weights))}.")
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as the sidecars hold it."""
+        weights = None if self.weights is None else list(self.weights)
+        return {"combine": self.how, "weights": weights, "normalise": self.normalise}
+
+
+@dataclass(frozen=True)
+class MemberMap:
+    """One member's relevance of one scan.
+
+    Attributes:
+        about: What the sidecar says of the member.
+        voxels: On the scan's grid.
+        sidecar: Of the member's own map.
+        again: Whether it was made anew, for the output that the ensemble votes for.
+    """
+
+    about: Mapping[str, Any]
+    voxels: Voxels
+    sidecar: Mapping[str, Any]
+    again: bool
+
+
+def save_maps(
+    members: Sequence[MemberMap], combine: Combine, about: Mapping[str, Any], like: nib.Nifti1Image, path: Path
+) -> None:
+    """Write the maps of one scan and explainer with their sidecars.
+
+    ``path`` (``..._desc-lrpMean_relevance.nii.gz``) is the map that analyses and reports read; the other statistics lie
+    beside it as ``..._desc-lrpMedian_statmap.nii.gz``, ``lrpSd`` and ``lrpAgreement``.
+
+    Raises:
+        InputError: The maps cannot be read, or hold NaN.
+    """
+    try:
+        found = aggregate([one.voxels for one in members], weights=combine.weights, normalise=combine.normalise)
+    except (OSError, EOFError, ValueError, InputError) as error:
+        named = ", ".join(str(one.about.get("map", one.about.get("member"))) for one in members)
+        raise InputError(f"{about['scan_id']}, {about['explainer_id']}: {error} (maps: {named})") from error
+    texts = sidecars(members, combine, about, found)
+    central = combine.how.capitalize()
+    for statistic, sidecar in texts.items():
+        name = path.name
+        if statistic != combine.how:
+            head, tail = name.rsplit(f"{central}", 1)
+            name = f"{head}{statistic.capitalize()}{tail}".replace("_relevance", "_statmap")
+        save_nifti(getattr(found, statistic), like, path.with_name(name))
+        text = json.dumps(sidecar, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        (path.parent / name.replace(".nii.gz", ".json")).write_text(text, encoding="utf-8")
+
+
+def save_nifti(values: npt.NDArray[np.float32], like: nib.Nifti1Image, path: Path) -> None:
+    """Write a map under another one's header: the same affine, the same code of the space."""
+    image = nib.Nifti1Image(values, like.affine, like.header)
+    image.set_data_dtype(np.float32)
+    nib.save(image, path)
+
+
+def sidecars(
+    members: Sequence[MemberMap], combine: Combine, about: Mapping[str, Any], found: Aggregate
+) -> dict[str, dict[str, Any]]:
+    """Return the sidecar of each statistic; that of the mean (or median) is what readers of a run's maps expect."""
+    weights = combine.weights or (1.0,) * len(members)
+    of_members = [
+        {
+            **one.about,
+            "weight": weight,
+            "made_again": one.again,
+            "divided_by": divisor,
+            "output": one.sidecar["output"],
+            "sum_of_relevance": one.sidecar["sum_of_relevance"],
+            "sum_on_scan_grid": total,
+            "explainer": one.sidecar["explainer"],
+            "params": one.sidecar["params"],
+        }
+        for one, weight, divisor, total in zip(members, weights, found.divisors, found.sums, strict=True)
+    ]
+    ensemble = {
+        **combine.as_json(),
+        "mean_sign_agreement": found.mean_agreement,
+        "mean_pairwise_pearson": found.pearson,
+        "mean_pairwise_spearman": found.spearman,
+        "members": of_members,
+    }
+    common = {**about, "ensemble": ensemble, "details": {}, "versions": software_versions()}
+    made = {name: {**common, "statistic": name, "meaning": text} for name, text in _MEANINGS.items()}
+    central = getattr(found, combine.how)
+    total = float(central.sum(dtype=np.float64))
+    made[combine.how] |= {
+        "output": _central([float(one.sidecar["output"]) for one in members], combine),
+        # Only a plain mean keeps what its members' sums say of their outputs.
+        "sum_of_relevance": _network_sum(members, combine, total),
+        "sum_on_scan_grid": total,
+    }
+    return made
+
+
+def _central(values: Sequence[float], combine: Combine) -> float:
+    return float(np.median(values) if combine.how == "median" else np.average(values, weights=combine.weights))
+
+
+def _network_sum(members: Sequence[MemberMap], combine: Combine, on_scan: float) -> float:
+    if combine.how == "median" or combine.normalise != "none":
+        return on_scan
+    return _central([float(one.sidecar["sum_of_relevance"]) for one in members], combine)
