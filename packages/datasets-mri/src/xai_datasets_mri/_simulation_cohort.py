@@ -110,7 +110,7 @@ def _write(cohort: Cohort, subjects: int, root: Path) -> None:
             _cancel(futures)
             raise
     about = {"BIDSVersion": _BIDS, "Authors": ["xai-datasets-mri, simulated-atrophy"]}
-    maker = [{"Name": "simulated-atrophy", "Description": json.dumps({**asdict(cohort), "subjects": subjects})}]
+    maker = [{"Name": "simulated-atrophy", "Description": json.dumps({**_told(cohort), "subjects": subjects})}]
     _json(
         root / "dataset_description.json",
         {"Name": "Simulated medial temporal atrophy", "DatasetType": "raw", **about, "GeneratedBy": maker},
@@ -123,6 +123,14 @@ def _write(cohort: Cohort, subjects: int, root: Path) -> None:
     (truth / "README").write_text(_README, encoding="utf-8")
     _table(root, _COLUMNS, people)
     _table(truth, _TRUTH, people)
+
+
+def _told(cohort: Cohort) -> dict[str, Any]:
+    """Return the parameters; one that came later only where it is used, so that earlier cohorts keep their bytes."""
+    told = asdict(cohort)
+    if cohort.shape_variation == 1:
+        del told["shape_variation"]
+    return told
 
 
 def _cancel(futures: Sequence[Future[Person]]) -> None:

@@ -44,6 +44,7 @@ class Cohort:
     severity: float
     confounding: Confounding
     seed: int
+    shape_variation: float = 1.0
 
     def stream(self, stream: int, number: int) -> np.random.Generator:
         """Return the generator of one purpose for one person (or block of people)."""
@@ -92,6 +93,10 @@ def draw_person(cohort: Cohort, index: int) -> Person:
     shape = cohort.stream(_Stream.SHAPE, index)
     linear, shift = _pose(shape, sex)
     deformation = tuple((spacing, _controls(shape, spacing, sd)) for spacing, sd in ((_COARSE, 7.0), (_FINE, 2.4)))
+    if cohort.shape_variation != 1:
+        linear = np.eye(3) + cohort.shape_variation * (linear - np.eye(3))
+        shift = cohort.shape_variation * shift
+        deformation = tuple((spacing, cohort.shape_variation * controls) for spacing, controls in deformation)
     aged = (age - YOUNGEST) / (OLDEST - YOUNGEST)
     scan = cohort.stream(_Stream.SCAN, index)
     return Person(

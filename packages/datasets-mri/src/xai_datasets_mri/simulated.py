@@ -78,6 +78,14 @@ class SimulatedAtrophy(Dataset):
                 "default": "none",
                 "description": "What goes along with the diagnosis: the ill are older, or on another scanner, or both.",
             },
+            "shape_variation": {
+                "type": "number",
+                "minimum": 0,
+                "maximum": 1,
+                "default": 1.0,
+                "description": "Factor of how much heads and brains differ in pose, size and shape: 1 as scanned, 0.15 "
+                "about as after non-linear registration to the template (for voxel-wise models).",
+            },
             "seed": {
                 "type": "integer",
                 "minimum": 0,
@@ -102,6 +110,7 @@ class SimulatedAtrophy(Dataset):
         resolution: float = 4.0,
         severity: float = 1.0,
         confounding: Literal["none", "age", "scanner", "both"] = "none",
+        shape_variation: float = 1.0,
         seed: int = 0,
         target: Literal["diagnosis", "age"] = "diagnosis",
     ) -> None:
@@ -111,6 +120,7 @@ class SimulatedAtrophy(Dataset):
         self.resolution = float(resolution)
         self.severity = float(severity)
         self.confounding: Literal["none", "age", "scanner", "both"] = confounding
+        self.shape_variation = float(shape_variation)
         self.seed = seed
         self.target = target
 
@@ -120,6 +130,8 @@ class SimulatedAtrophy(Dataset):
         decisive = [
             _GENERATOR, self.number, self.groups, self.resolution, self.severity, self.confounding, self.seed,
         ]  # fmt: skip
+        if self.shape_variation != 1:  # a parameter that came later: cohorts made before it keep their folders
+            decisive.append({"shape_variation": self.shape_variation})
         digest = hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:10]
         return self.folder / f"{'-'.join(self.groups)}-{self.number}x{self.resolution:g}mm-{digest}"
 
@@ -144,7 +156,9 @@ class SimulatedAtrophy(Dataset):
             from ._simulation_cohort import write_cohort
             from ._simulation_person import Cohort
 
-            cohort = Cohort(self.groups, self.resolution, self.severity, self.confounding, self.seed)
+            cohort = Cohort(
+                self.groups, self.resolution, self.severity, self.confounding, self.seed, self.shape_variation
+            )
             write_cohort(cohort, self.number, folder)
         return read_participants(bids=folder, target=self.target, ground_truth_derivative="ground-truth")
 

@@ -42,6 +42,7 @@ def write_page(run: RunResults, output: Path, options: HtmlReport) -> Path:
         task=run.task,
         classes=run.classes,
         sentences=described(run),
+        quality=(run.folder / "quality" / "index.html").is_file(),
         components=components(config),
         rows=rows,
         held_out={**held_out.get("ensemble", {}), "rows": metric_rows(held_out, "ensemble")},

@@ -88,8 +88,7 @@ def described(run: RunResults) -> list[str]:
     else:
         target = subjects["target"].astype(float)
         opening += f", whose target goes from {target.min():.4g} to {target.max():.4g} (mean {target.mean():.4g})"
-    sentences = [f"{opening}."]
-    sentences.append(_division(run))
+    sentences = [f"{opening}.", *_left_out(run), _division(run)]
     model, training = config.get("model", {}), config.get("training", {})
     sentences.append(
         f"The network {model.get('name', '?')} was trained by the trainer {training.get('name', '?')}; test people "
@@ -99,6 +98,18 @@ def described(run: RunResults) -> list[str]:
     if names:
         sentences.append(f"The decision on each test scan was explained by {_listed(names)}.")
     return sentences
+
+
+def _left_out(run: RunResults) -> list[str]:
+    rows = run.left_out()
+    if rows.empty:
+        return []
+    counts = rows["reason"].astype(str).value_counts()
+    reasons = [f"{count} {reason}" for reason, count in counts.head(4).items()]
+    more = len(rows) - int(counts.head(4).sum())
+    reasons += [f"{more} for other reasons"] if more else []
+    what = plural(len(rows), "scan or person of the sources is", "scans or people of the sources are")
+    return [f"{what} left out ({_listed(reasons)}; left-out.tsv names them)."]
 
 
 def _division(run: RunResults) -> str:
@@ -111,7 +122,10 @@ def _division(run: RunResults) -> str:
         sizes = [int(counts.get((fold, part), 0)) for fold in sorted(splits["fold"].unique())]
         low, high = min(sizes), max(sizes)
         parts.append(f"{low if low == high else f'{low} to {high}'} to {word}")
+    repeats = int(splits["repeat"].nunique()) if "repeat" in splits.columns else 1
     into = "once" if folds == 1 else f"into {folds} folds"
+    if repeats > 1:
+        into = f"{repeats} times into {plural(folds // repeats, 'fold', 'folds')}"
     return f"People were divided {into} by {how} ({_listed(parts)}); no person is in two parts{_of_a(folds)}."
 
 

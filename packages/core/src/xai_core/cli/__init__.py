@@ -20,6 +20,7 @@ COMMANDS = {
     "explain": "Explain the test people of a run, or a scan of your own.",
     "report": "Write the report of a run again.",
     "compare": "Tell whether one run is better than another.",
+    "ensemble": "Let finished runs vote together.",
     "validate": "Check a pipeline file without running it.",
     "check-leakage": "Look for leaks between training and test.",
     "plugins": "List the installed components.",

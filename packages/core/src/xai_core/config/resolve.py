@@ -12,7 +12,7 @@ from typing import Any
 from .. import registry
 from ..errors import ConfigError, InputError, PluginError
 from ..schemas import CommandLineText, fill_defaults, problems_of, resolve_paths
-from .overrides import apply_overrides, parse_set, short_options
+from .overrides import Override, apply_overrides, parse_set, short_options
 from .strictyaml import Document, load_file
 from .structure import NAME_PATTERN, STRUCTURE, slots_of
 
@@ -38,12 +38,15 @@ class Resolved:
     source: Path
 
 
-def resolve(path: str | Path, sets: Sequence[str] = (), **options: Any) -> Resolved:
+def resolve(
+    path: str | Path, sets: Sequence[str] = (), *, changes: Sequence[Override] = (), **options: Any
+) -> Resolved:
     """Read, change, check and complete a pipeline file. Light: no torch, no data are read.
 
     Args:
         path: The YAML file. One named ``*.resolved.yaml`` is the work of this function: ``${...}`` in it is text.
         sets: ``section.key=value`` texts, applied in order after the short options.
+        changes: Further changes, applied last; their paths are relative to the file, not to the working folder.
         options: Short options: ``name``, ``model``, ``data``, ``epochs``, ``device``, ``output``; None: not given.
 
     Raises:
@@ -59,7 +62,7 @@ def resolve(path: str | Path, sets: Sequence[str] = (), **options: Any) -> Resol
     config = document.value
     # Variables come after the changes: one that a change replaces need not be set.
     as_is = _substituted(config, (), _Problems(document))
-    problems.written = apply_overrides(config, [*short_options(options, as_is), *map(parse_set, sets)])
+    problems.written = apply_overrides(config, [*short_options(options, as_is), *map(parse_set, sets), *changes])
     if not path.name.endswith(_RESOLVED):
         config = _substituted(config, (), problems)
     _check_structure(config, problems)

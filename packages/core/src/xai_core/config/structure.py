@@ -47,6 +47,8 @@ SLOTS = (
     Slot(("executor",), "executor", False, False, "Where the units of work run. Default: in this process."),
 )
 
+_PER_FOLD = tuple(slot for slot in SLOTS if slot.kind in ("model", "trainer", "transform"))
+
 
 def _slot_schema(slot: Slot) -> dict[str, Any]:
     properties: dict[str, Any] = {
@@ -101,7 +103,26 @@ def _build_structure() -> dict[str, Any]:
         node["properties"][slot.path[-1]] = (
             {"type": "array", "items": one, "default": [], "description": slot.description} if slot.many else one
         )
+    schema["properties"]["per_fold"] = _per_fold_schema()
     return schema
+
+
+def _per_fold_schema() -> dict[str, Any]:
+    model, training, transforms = (
+        _slot_schema(next(slot for slot in _PER_FOLD if slot.kind == kind)) for kind in ("model", "trainer", "transform")
+    )
+    data = {
+        "type": "object", "additionalProperties": False, "required": ["transforms"],
+        "properties": {"transforms": {"type": "array", "items": transforms, "description": "Instead of the study's."}},
+        "description": "Preprocessing of this fold.",
+    }  # fmt: skip
+    entry = {
+        "type": "object", "additionalProperties": False, "description": "What differs in this fold; {} for nothing.",
+        "properties": {"model": model, "training": training, "data": data},
+    }  # fmt: skip
+    # No default: configurations saved before there was this key are the same as without it.
+    return {"type": "array", "items": entry, "minItems": 1,
+            "description": "Other parts for single folds, one entry for each; 'xai sweep' writes it."}  # fmt: skip
 
 
 STRUCTURE: Mapping[str, Any] = _build_structure()
@@ -110,13 +131,23 @@ STRUCTURE: Mapping[str, Any] = _build_structure()
 def slots_of(config: Mapping[str, Any]) -> Iterator[tuple[Slot, tuple[str | int, ...], dict[str, Any]]]:
     """Yield (slot, path, choice) for every well-formed choice in a parsed file; malformed ones are skipped."""
     for slot in SLOTS:
-        node: Any = config
-        for key in slot.path:
-            node = node.get(key) if isinstance(node, Mapping) else None
-        choices = list(enumerate(node)) if slot.many and isinstance(node, list) else [(None, node)]
-        for index, choice in choices:
-            if isinstance(choice, dict) and isinstance(choice.get("name"), str):
-                yield slot, slot.path if index is None else (*slot.path, index), choice
+        yield from _choices(config, slot, ())
+    entries = config.get("per_fold")
+    for number, entry in enumerate(entries if isinstance(entries, list) else []):
+        for slot in _PER_FOLD:
+            yield from _choices(entry, slot, ("per_fold", number))
+
+
+def _choices(
+    config: Any, slot: Slot, start: tuple[str | int, ...]
+) -> Iterator[tuple[Slot, tuple[str | int, ...], dict[str, Any]]]:
+    node = config
+    for key in slot.path:
+        node = node.get(key) if isinstance(node, Mapping) else None
+    choices = list(enumerate(node)) if slot.many and isinstance(node, list) else [(None, node)]
+    for index, choice in choices:
+        if isinstance(choice, dict) and isinstance(choice.get("name"), str):
+            yield slot, (*start, *slot.path) if index is None else (*start, *slot.path, index), choice
 
 
 def composed_schema() -> dict[str, Any]:

@@ -15,16 +15,13 @@ from ..errors import InputError
 from ..types import Fold
 from .leakage import Scan, listed
 from .leakstudy import folds_of_run, run_findings, scans_of_run
-from .results import MapRecord, RunResults
+from .results import ENSEMBLE, MapRecord, RunResults
 from .scans import several
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ENSEMBLE", "Member", "members_of"]
-
-ENSEMBLE = "ensemble.json"
-"""Lies in the folder of an ensemble, and says of whom."""
+__all__ = ["Member", "members_of"]
 
 _KEYS = ["fold", "scan_id"]
 

@@ -21,6 +21,7 @@ from .applying import unread_copy
 from .attribution import check_explainers
 from .building import build_model, check_stored, check_unchanged
 from .calls import at_work
+from .foldconfig import fold_config, fold_study
 from .hooks import Hooks
 from .leakfitted import fit_watched, note_people
 from .paramfiles import param_files
@@ -58,6 +59,7 @@ def pick_device(name: str) -> torch.device:
 
 def training_key(study: Study, fold: Fold) -> str:
     """Return the key of a fold's training: everything that decides its weights."""
+    study = fold_study(study, study.folds.index(fold))
     config = study.config
     scans = [
         [part, study.names[i], study.identities[i], study.subjects[i]["target"]]
@@ -110,6 +112,7 @@ def train_fold(study: Study, units: Units, hooks: Hooks, index: int) -> None:
     """Train one fold unless it is done already; its files appear in ``fold-<index>`` all at once."""
     fold = study.folds[index]
     key, name = training_key(study, fold), f"fold-{index}/training"
+    study = fold_study(study, index)
     if units.is_done(name, key):
         log.info("fold %d: training is done already", index)
         units.forget_scratch(name)
@@ -237,7 +240,7 @@ class FoldModel:
         Raises:
             InputError: The fold is not trained, or its checkpoint does not fit the configured model.
         """
-        path = folder / f"fold-{index}"
+        path, config = folder / f"fold-{index}", fold_config(config, index)
         if not (path / "checkpoint.pt").is_file():
             trained = sorted(p.parent.name for p in folder.glob("fold-*/checkpoint.pt"))
             raise InputError(f"{folder} has no trained fold {index}. Trained: {', '.join(trained) or 'none'}.")

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from .ensemblevote import vote
 from .folds import FoldModel, predict, training_key
 from .progress import log
 from .scoring import across_folds, save_metrics, save_tables, scores_of
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["predict_held_out"]
 
 _GROUP = "held-out"
-# Numbers or texts that do not come from a network, as ``predict`` writes them.
-_OWN = frozenset({"fold", "repeat", "scan_id", "subject_id", "session_id", "site", "target"})
 Rows = list[dict[str, Any]]
 
 
@@ -69,7 +68,7 @@ def _score(study: Study, units: Units, rows: Sequence[Rows], keys: dict[str, str
     )
     if units.is_done(name, keys[name]):
         return
-    ensemble = _ensemble(predictions, study.classes)
+    ensemble = vote(predictions, study.classes)
     with units.make(name, keys[name], _GROUP) as folder:
         for file, table in {"predictions.tsv": predictions, "ensemble.tsv": ensemble}.items():
             (folder / file).write_text(tsv(table), encoding="utf-8", newline="")
@@ -81,19 +80,3 @@ def _score(study: Study, units: Units, rows: Sequence[Rows], keys: dict[str, str
             folder, {"ensemble": together, "folds": folds, "across_folds": across_folds(folds, None)}, "ensemble"
         )
         save_tables(study, folder, [merged])
-
-
-def _ensemble(predictions: pd.DataFrame, classes: Sequence[str] | None) -> pd.DataFrame:
-    """Return one row for each scan: the mean over the folds of the probabilities, or of the predicted values.
-
-    Numbers that the trainer added (calibrated probabilities, the age gap) are averaged in the same way.
-    """
-    names = ["prediction"] if classes is None else [f"probability_{name}" for name in classes]
-    names += [str(name) for name in predictions.select_dtypes("number") if name not in {*_OWN, *names}]
-    table = predictions.drop_duplicates("scan_id").drop(columns="fold").set_index("scan_id", drop=False)
-    known = predictions[names].notna().groupby(predictions["scan_id"]).all()
-    table[names] = predictions.groupby("scan_id")[names].mean().where(known)
-    if classes is not None:
-        probabilities = table[names[: len(classes)]].to_numpy()
-        table["prediction"] = [classes[position] for position in probabilities.argmax(axis=1)]
-    return table.reset_index(drop=True)

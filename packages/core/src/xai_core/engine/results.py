@@ -14,7 +14,10 @@ from ..types import Task
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["MapRecord", "RunResults"]
+__all__ = ["ENSEMBLE", "MapRecord", "RunResults"]
+
+ENSEMBLE = "ensemble.json"
+"""Lies in the folder of an ensemble of finished runs, and names them."""
 
 _TEXT_COLUMNS = {
     "scan_id": str,
@@ -114,6 +117,14 @@ class RunResults:
     def splits(self) -> pd.DataFrame:
         """Columns fold, repeat (from 0), part (train, val, test, held_out), subject_id."""
         return self._table("splits.tsv")
+
+    def left_out(self) -> pd.DataFrame:
+        """Columns subject_id, session_id, reason and others of who was in the study's sources, but not in the run."""
+        import pandas as pd
+
+        if not (self.folder / "left-out.tsv").is_file():
+            return pd.DataFrame(columns=["subject_id", "session_id", "reason"])
+        return self._table("left-out.tsv")
 
     def predictions(self) -> pd.DataFrame:
         """One row for each test scan: fold, scan_id, subject_id, target, prediction, probability_<class>.

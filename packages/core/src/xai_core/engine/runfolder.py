@@ -10,6 +10,7 @@ from typing import Any
 
 from ..config.strictyaml import dump, load_file
 from ..errors import InputError
+from .results import ENSEMBLE
 from .units import Units, write_text
 from .versions import without_scoring
 
@@ -20,6 +21,12 @@ RESOLVED = "pipeline.resolved.yaml"
 # Where the units run decides nothing in the results.
 _FREE = {"executor", "output", "name", "quality"}
 _GROWING = {"explainers", "evaluators", "analyses", "reports"}
+
+
+_JOINED = (
+    "{} is an ensemble of finished runs: it has no networks of its own. Use the folders of its members (ensemble.json "
+    "names them), or join them again with 'xai ensemble'."
+)
 
 
 def prepare_folder(config: Mapping[str, Any]) -> Path:
@@ -33,6 +40,8 @@ def prepare_folder(config: Mapping[str, Any]) -> Path:
         InputError: The folder is somebody else's, belongs to another configuration, or cannot be written.
     """
     folder = Path(config["output"], config["name"])
+    if (folder / ENSEMBLE).is_file():
+        raise InputError(_JOINED.format(folder))
     saved = folder / RESOLVED
     if saved.is_file():
         changed = differences(load_file(saved).value, config)

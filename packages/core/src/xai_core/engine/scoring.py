@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..interfaces import Trainer
+    from .facts import StudyFacts
     from .study import Study
 
 __all__ = ["across_folds", "finish_training", "overlap", "save_metrics", "save_tables", "scores_of"]
@@ -84,21 +85,21 @@ def _is_score(score: object) -> bool:
     return isinstance(score, Mapping) and "value" in score
 
 
-def scores_of(study: Study, parts: Sequence[pd.DataFrame]) -> list[dict[str, Any]]:
+def scores_of(study: StudyFacts, parts: Sequence[pd.DataFrame]) -> list[dict[str, Any]]:
     """Return the trainer's metrics of each table of predictions, which hold the covariates."""
     trainer, classes, seed = _trainer(study)
     with at_work("trainer", study.config["training"]["name"], "computing metrics"):
         return [trainer.metrics(part.reset_index(drop=True), study.task, classes, seed) for part in parts]
 
 
-def _trainer(study: Study) -> tuple[Trainer, list[str] | None, int]:
+def _trainer(study: StudyFacts) -> tuple[Trainer, list[str] | None, int]:
     slot = study.config["training"]
     trainer: Trainer = registry.create("trainer", slot["name"], **slot["params"])
     classes = list(study.classes) if study.classes is not None else None
     return trainer, classes, unit_seed(study.config["seed"], "metrics")
 
 
-def save_tables(study: Study, folder: Path, together: Sequence[pd.DataFrame]) -> None:
+def save_tables(study: StudyFacts, folder: Path, together: Sequence[pd.DataFrame]) -> None:
     """Write the trainer's tables, ``roc.tsv`` and the like; with several repeats their column ``repeat`` comes first.
 
     Args:

@@ -31,6 +31,7 @@ from .versions import component_versions, slot_identity, software_versions
 
 if TYPE_CHECKING:
     from ..interfaces import Trainer
+    from .facts import StudyFacts
 
 __all__ = [
     "analyse", "finish_explanations", "report", "run_folds", "save_study",
@@ -170,7 +171,7 @@ def _warn_of_losses(results: RunResults, slots: Sequence[Mapping[str, Any]]) -> 
             )  # fmt: skip
 
 
-def analyse(study: Study, units: Units, hooks: Hooks) -> None:
+def analyse(study: StudyFacts, units: Units, hooks: Hooks) -> None:
     """Carry out every analysis that is not done already."""
     for slot in study.config["analyses"]:
         name = f"analysis/{slot['id']}"
@@ -185,7 +186,7 @@ def analyse(study: Study, units: Units, hooks: Hooks) -> None:
         hooks.call("xai_analysis_finished", analysis=slot["id"], folder=study.folder / name)
 
 
-def report(study: Study, units: Units, hooks: Hooks) -> None:
+def report(study: StudyFacts, units: Units, hooks: Hooks) -> None:
     """Write every report that is not up to date."""
     slots: Sequence[Mapping[str, Any]] = study.config["reports"]
     for position, slot in enumerate(slots):
@@ -210,7 +211,7 @@ def report(study: Study, units: Units, hooks: Hooks) -> None:
             )
 
 
-def _results_key(study: Study) -> str:
+def _results_key(study: StudyFacts) -> str:
     """Key over all that an analysis or a report can read: the keys of every unit before it, and the tables."""
     markers = sorted((study.folder / ".xai" / "units").rglob("*.json"))
     private = {"analysis", "report", "quality.json"}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .. import registry
 from ..errors import InputError, PluginError
 from .calls import at_work
+from .foldconfig import fold_config
 from .folds import FoldModel, predict, training_key
 from .repeats import numbered
 from .seeding import seeded
@@ -101,7 +102,7 @@ def calibrated(study: Study, index: int, rows: Sequence[dict[str, Any]]) -> pd.D
     """
     import pandas as pd
 
-    slot, predictions = study.config["training"], pd.DataFrame(rows)
+    slot, predictions = fold_config(study.config, index)["training"], pd.DataFrame(rows)
     trainer: Trainer = registry.create("trainer", slot["name"], **slot["params"])
     columns = list(predictions.columns)
     validation = pd.DataFrame(validation_rows(study, index), columns=None if study.folds[index].val else columns)

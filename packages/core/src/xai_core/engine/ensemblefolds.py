@@ -1,0 +1,156 @@
+"""One scan and all folds of a run: their networks vote, and their relevance is aggregated on the scan's grid."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from ..errors import InputError
+from .ensemblefiles import Combine, MemberMap, save_maps
+from .ensemblevote import agreement_table, vote
+from .results import RunResults
+from .seen import SEEN
+from .single import Image, TrainedFold
+
+__all__ = ["AllFolds", "EnsembleExplanation"]
+
+
+@dataclass(frozen=True)
+class EnsembleExplanation:
+    """One scan explained by one explainer with the networks of all folds.
+
+    Attributes:
+        image: Mean (or median) relevance as float32 NIfTI on the grid of the scan.
+        sidecar: What the JSON file beside it holds; ``ensemble`` tells the members and how far they agree.
+        statistics: The other maps with their sidecars: ``median`` (or ``mean``), ``sd``, ``agreement``.
+    """
+
+    image: nib.Nifti1Image
+    sidecar: Mapping[str, Any]
+    statistics: Mapping[str, tuple[nib.Nifti1Image, Mapping[str, Any]]]
+
+    def save(self, path: Path) -> None:
+        """Write the maps and their sidecars; the other statistics as ``..._desc-lrpSd_statmap.nii.gz`` beside ``path``.
+
+        Args:
+            path: ``..._desc-lrpMean_relevance.nii.gz``.
+        """
+        import json
+
+        stem = path.name.removesuffix("_relevance.nii.gz").removesuffix(str(self.sidecar["statistic"]).capitalize())
+        files = {path.name: (self.image, self.sidecar)}
+        files |= {f"{stem}{name.capitalize()}_statmap.nii.gz": found for name, found in self.statistics.items()}
+        for name, (image, sidecar) in files.items():
+            nib.save(image, path.with_name(name))
+            text = json.dumps(sidecar, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+            path.with_name(name.replace(".nii.gz", ".json")).write_text(text, encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class AllFolds:
+    """The networks of all trained folds of a run, each with its own preprocessing. One is in memory at a time.
+
+    Attributes:
+        config: The resolved configuration of the run.
+        folder: The run folder.
+        combine: How they vote.
+    """
+
+    config: Mapping[str, Any]
+    folder: Path
+    combine: Combine = Combine()
+
+    @property
+    def indices(self) -> list[int]:
+        """The folds.
+
+        Raises:
+            InputError: Fewer than two are trained.
+        """
+        found = RunResults(self.folder).folds()
+        if len(found) < 2:
+            raise InputError(f"{self.folder} has {len(found)} trained folds: two or more can vote. Give --fold 0.")
+        return found
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Class names in the order of the outputs, None for a regression."""
+        return RunResults(self.folder).classes
+
+    def _folds(self) -> Iterator[TrainedFold]:
+        self.combine.check(len(self.indices))
+        for index in self.indices:
+            yield TrainedFold.load(self.config, self.folder, index, self.classes)
+
+    def predict(self, image: Image, **options: Any) -> dict[str, Any]:
+        """Return the folds' vote: ``prediction``, ``probability_<class>``, ``sd``, ``agreement`` and ``folds``.
+
+        ``sd`` is between the folds, of the predicted value or the voted class's probability; ``agreement`` is the
+        share of folds whose own prediction is the voted class.
+
+        Args:
+            image: As for ``TrainedFold.predict``.
+            options: Further ones of it. A scan of somebody whom any of the networks was trained or validated on is
+                refused, or the result is marked.
+        """
+        import pandas as pd
+
+        rows = [{**fold.predict(image, **options), "fold": fold.loaded.index} for fold in self._folds()]
+        seen = any(row.pop(SEEN, False) for row in rows)
+        table = pd.DataFrame(rows).assign(scan_id="scan")
+        voted = vote(table, self.classes, how=self.combine.how, weights=self.combine.weights)
+        about = agreement_table(table, voted, self.classes, ["scan_id"]).iloc[0].to_dict()
+        found: dict[str, Any] = voted.drop(columns="scan_id").iloc[0].to_dict()
+        found |= {name: about[name] for name in ("sd", "agreement") if name in about}
+        found["folds"] = [row["fold"] for row in rows]
+        return found | ({SEEN: True} if seen else {})
+
+    def explain(
+        self,
+        image: Image,
+        explainers: Sequence[str] | None = None,
+        target: str | int | None = None,
+        **options: Any,
+    ) -> dict[str, EnsembleExplanation]:
+        """Explain one scan with every fold, each on its own preprocessing, and aggregate on the scan's grid.
+
+        Args:
+            image: As for ``TrainedFold.explain``.
+            explainers: Ids of the run's explainers; default: all of them.
+            target: The output that every fold explains; default: the class that they vote for.
+            options: Further ones of ``TrainedFold.explain``.
+
+        Returns:
+            By explainer id.
+        """
+        chosen = target
+        if chosen is None:
+            chosen = 0 if self.classes is None else str(self.predict(image, **options)["prediction"])
+        with tempfile.TemporaryDirectory() as name:
+            members: dict[str, list[MemberMap]] = {}
+            likes: dict[str, nib.Nifti1Image] = {}
+            for fold in self._folds():
+                for explainer, found in fold.explain(image, explainers, chosen, **options).items():
+                    path = Path(name) / f"{explainer}-{fold.loaded.index}.nii.gz"
+                    likes.setdefault(explainer, replace(found).image)
+                    np.save(path.with_suffix(".npy"), np.asarray(found.image.dataobj))
+                    voxels = np.load(path.with_suffix(".npy"), mmap_mode="r")
+                    about = {"fold": fold.loaded.index}
+                    members.setdefault(explainer, []).append(MemberMap(about, voxels, found.sidecar, again=False))
+            return {key: self._aggregated(members[key], likes[key], Path(name)) for key in members}
+
+    def _aggregated(self, members: Sequence[MemberMap], like: nib.Nifti1Image, scratch: Path) -> EnsembleExplanation:
+        first = members[0].sidecar
+        names = ("scan_id", "subject_id", "session_id", "explainer_id", "explainer", "params", "target", "target_name")
+        about = {**{name: first.get(name) for name in names}, "fold": "all"}
+        if any(one.sidecar.get(SEEN) for one in members):
+            about[SEEN] = True
+        maps = aggregated_maps(members, self.combine, about, like)
+        central = maps.pop(self.combine.how)
+        return EnsembleExplanation(central[0], central[1], maps)
