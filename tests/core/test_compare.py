@@ -17,6 +17,7 @@ from sklearn import metrics as skl
 from xai_core import InputError
 from xai_core.engine.comparing import compare
 from xai_core.engine.results import RunResults
+from xai_core.engine.verdicts import verdict
 from xai_core.statistics import delong
 
 
@@ -249,6 +250,22 @@ class TestRefused:
         (second.folder / "predictions.tsv").unlink()
         with pytest.raises(InputError, match=r"has no predictions\.tsv yet"):
             compare(first, second)
+
+
+@pytest.mark.parametrize(
+    ("p", "mean", "expected"),
+    [(0.01, 0.1, "; also over the folds"), (0.01, -0.1, "; but A is better over the folds"),
+     (0.2, 0.1, "; no evidence over the folds")],
+)  # fmt: skip
+def test_the_test_over_folds_is_told_with_its_direction(p, mean, expected):
+    found = {"difference": 0.1, "low": 0.05, "high": 0.2, "over_folds": {"p": p, "mean": mean}}
+    assert f"B is better on people like these (the interval of the difference leaves out 0){expected}" in verdict(
+        "auc", found
+    )
+    undecided = verdict("auc", {**found, "low": -0.1})
+    better = "B" if mean > 0 else "A"
+    said = "; no evidence over" if p > 0.05 else f"; but {better} is better over"
+    assert undecided.startswith(f"no evidence of a difference (the interval of the difference holds 0){said}")
 
 
 def test_other_divisions_and_images_are_told(made):

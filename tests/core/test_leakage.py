@@ -130,6 +130,12 @@ class TestPeople:
             (("002_S_0295_bl", "002_S_0295_m12"), True),
             (("OAS1_0001_MR1", "OAS1_0001_MR2"), True),
             (("p12_baseline", "p12_followup2"), True),
+            (("A001_20140203", "A001_20150312"), True),
+            (("A001_2014-02-03", "A001"), True),
+            (("A001_year2", "A001_12mo"), True),
+            (("A001_20140203", "A002_20140203"), False),
+            (("20140203", "20150312"), False),
+            (("S1_20141303", "S1_20151303"), False),
             (("12", "120"), False),
             (("10", "1"), False),
             (("1-1", "11"), False),
@@ -407,6 +413,19 @@ class TestPretrained:
         splits = pd.read_csv(study / "earlier" / "toy" / "splits.tsv", sep="\t")
         trained = splits.loc[(splits["fold"] == 0) & splits["part"].isin(["train", "val"]), "subject_id"]
         assert found["leaks"][0]["people"] == sorted(f"{p[0]}x{p[1:]}" for p in trained)
+        # Through a training in between, on other people: what was learnt before stays in the weights.
+        between = study / "between" / "toy"
+        shutil.copytree(study / "earlier" / "toy", between)
+        resolved = (between / "pipeline.resolved.yaml").read_text(encoding="utf-8")
+        assert "weights: null" in resolved
+        (between / "pipeline.resolved.yaml").write_text(
+            resolved.replace("weights: null", f"weights: {weights}"), encoding="utf-8"
+        )
+        splits.assign(subject_id="other" + splits["subject_id"]).to_csv(between / "splits.tsv", sep="\t", index=False)
+        chain = (sets[0], f"model.params.weights={between / 'fold-0' / 'checkpoint.pt'}")
+        code, again = check(study, xai, *(part for one in chain for part in ("--set", one)))
+        assert (code, kinds(again)) == (2, ["pretrained-on-test"])
+        assert again["leaks"][0]["people"] == found["leaks"][0]["people"]
 
 
 def test_errors_travel_between_processes() -> None:

@@ -124,7 +124,7 @@ PROBLEMS = """
 pipeline.yaml:1: version: must be 1, not 2.
 pipeline.yaml:2: seed: must be an integer, not 0.0001.
 pipeline.yaml:3: devise: unknown key. Did you mean 'device'? Known here: analyses, data, device, evaluators, executor,
- explainers, model, name, output, quality, reports, seed, split, training, version.
+ explainers, model, name, output, per_fold, quality, reports, seed, split, training, version.
 pipeline.yaml:4: data: must be a mapping, not 'table'. Write it as {name: ..., params: {...}}.
 pipeline.yaml:5: split.parms: unknown key. Did you mean 'params'? Known here: name, params.
 pipeline.yaml:6: model.params.depht: unknown parameter. Did you mean 'depth'? Known here: depth, weights, width.

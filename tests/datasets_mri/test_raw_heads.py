@@ -295,6 +295,18 @@ class TestRegistration:
         with pytest.raises(InputError, match="not at right angles"):
             build("register-to-mni")(scan(noise, sheared))
 
+    @pytest.mark.parametrize("wrong", [turn(0, 0, 180, (0, 0, 0)), turn(180, 0, 0, (0, 0, 0))])
+    def test_a_brain_the_wrong_way_round_is_refused(
+        self, head: tuple[Array, Array], wrong: Array, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It fills the template's outline nearly as well as the right one."""
+        values, affine = head
+        monkeypatch.setattr(_registration, "ENGINES", {"simpleitk": lambda *_: wrong})
+        with pytest.raises(InputError, match="if mirrored"):
+            build("register-to-mni")(scan(values, affine))
+        monkeypatch.setattr(_registration, "ENGINES", {"simpleitk": lambda *_: turn(2, 2, 2, (2, 2, 2))})
+        build("register-to-mni", spacing=6)(scan(values, affine))
+
     def test_a_warp_is_refused_with_the_reason(self) -> None:
         with pytest.raises(ConfigError, match=r"'nonlinear'.*relevance map finds its way back .* cannot hold a warp"):
             build("register-to-mni", kind="nonlinear")
@@ -333,7 +345,7 @@ def test_a_transformed_geometry_with_shear_passes_the_cores_check(
     values, affine = head
     to_scan = np.array([[1.1, 0.2, -0.1, 8], [-0.15, 0.95, 0.3, -5], [0.1, -0.2, 1.05, 12], [0, 0, 0, 1]])
     monkeypatch.setattr(_registration, "ENGINES", {"simpleitk": lambda *_: to_scan})
-    monkeypatch.setattr(_registration, "similarity_to_template", lambda *_: 1.0)
+    monkeypatch.setattr(_registration, "_check_match", lambda *_: None)
     register = build("register-to-mni", spacing=4)
     check_geometry(scan(values, affine), register)
     # A spot in the scan is a spot at its place in MNI space, and its relevance comes back to it.

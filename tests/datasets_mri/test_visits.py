@@ -60,6 +60,26 @@ def test_all_visits_of_each_person(root: Path, caplog: pytest.LogCaptureFixture)
     assert "no sessions.tsv: each has the person's values" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("names", "order"),
+    [
+        (("12m", "baseline", "sc"), ("sc", "baseline", "12m")),
+        (("m06", "bl", "M12"), ("bl", "m06", "M12")),
+        (("post", "pre"), ("pre", "post")),
+        (("10", "2"), ("2", "10")),
+        (("V02", "SC1", "SC2", "BL"), ("SC1", "SC2", "BL", "V02")),
+    ],
+)
+def test_the_first_visit_is_not_the_alphabets(tmp_path: Path, names: tuple[str, ...], order: tuple[str, ...]) -> None:
+    for name in names:
+        image = tmp_path / f"sub-01/ses-{name}/anat/sub-01_ses-{name}_T1w.nii"
+        image.parent.mkdir(parents=True)
+        image.touch()
+    (tmp_path / "participants.tsv").write_text("participant_id\tdx\nsub-01\tCN\n")
+    assert [row[1] for row in scans(tmp_path, visits="first")] == [order[0]]
+    assert [row[1] for row in scans(tmp_path, visits="last")] == [order[-1]]
+
+
 def test_first_and_last_by_number(root: Path) -> None:
     assert [row[1] for row in scans(root, visits="first")] == ["M0", "M0", None]
     assert [row[1] for row in scans(root, visits="last")] == ["M12", "M0", None]

@@ -114,6 +114,18 @@ def test_a_finished_training_is_not_gone_on_with(blobs: Any, network: Any, conte
     assert all(torch.equal(value, second.state_dict()[name]) for name, value in first.state_dict().items())
 
 
+@pytest.mark.parametrize("validated", [True, False])
+def test_a_finished_average_is_kept(blobs: Any, network: Any, context: Any, tmp_path: Path, validated: bool) -> None:
+    """Without validation people the average itself is kept, which then nothing has brought back."""
+    made = create("trainer", "lightning", epochs=2, batch_size=6, ema_decay=0.9)
+    models = network(2), network(2)
+    for model in models:
+        val = blobs(CLASSES, 2) if validated else None
+        made.train(model, blobs(CLASSES, 1), val, context(scratch=tmp_path / "scratch"))
+    one, again = (model.state_dict() for model in models)
+    assert all(torch.equal(value, again[name]) for name, value in one.items())
+
+
 def test_tensorboard_has_all_epochs_after_a_resume(blobs: Any, network: Any, context: Any, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

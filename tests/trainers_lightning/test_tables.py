@@ -115,6 +115,8 @@ def test_missing_values_and_numbers_as_groups():
     numbers = pd.Series([*range(12), None], dtype=float)
     assert sum(rows.sum() for rows in _groups.groups_of(numbers).values()) == 13
     assert _groups.groups_of(pd.Series([None, None], dtype=object)).keys() == {"n/a"}
+    lesions = pd.Series([0] * 20 + [*range(1, 10)])  # two thirds have none: both cuts are 0
+    assert {name: int(rows.sum()) for name, rows in _groups.groups_of(lesions).items()} == {"<= 0": 20, "> 0": 9}
 
 
 def test_regression_has_groups_too():

@@ -243,14 +243,19 @@ def test_untrained_regression_starts_at_the_mean(blobs, network, context):
     assert torch.allclose(model[-1].bias, before["6.bias"] * std + 72.5, rtol=1e-4)
 
 
-def test_a_head_that_is_not_the_last_step_is_not_rescaled(blobs, context):
+@pytest.mark.parametrize("after", [torch.sigmoid, torch.relu, lambda values: values.clamp(-50, 120)])
+def test_a_head_that_is_not_the_last_step_is_not_rescaled(blobs, context, after):
+    """Also where what comes after does not change this output: z-scores may be where it does."""
+
     class Squashed(nn.Module):
         def __init__(self):
             super().__init__()
             self.head = nn.Linear(6 * 7 * 5, 1)
+            nn.init.constant_(self.head.weight, 1e-3)
+            nn.init.constant_(self.head.bias, 5)
 
         def forward(self, volumes):
-            return torch.sigmoid(self.head(volumes.flatten(1)))
+            return after(self.head(volumes.flatten(1)))
 
     lines: list[str] = []
     model, ctx = Squashed(), context(task="regression", classes=None, log=lines.append)

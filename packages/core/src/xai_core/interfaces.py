@@ -108,6 +108,13 @@ class Transform(Component):
         """
         return ()
 
+    def fit_covariates(self) -> Sequence[str]:
+        """Return the entries of a subject, besides its images and the target, that only ``fit`` reads. Default: none.
+
+        They decide what is learnt; a scan that is not in the study needs none of them.
+        """
+        return ()
+
     def check_study(self, table: pd.DataFrame, folds: Sequence[Fold], classes: Sequence[str] | None) -> None:
         """Refuse a study that the transform cannot be fitted or applied to; no scan is read. Default: nothing.
 

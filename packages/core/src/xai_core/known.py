@@ -22,12 +22,13 @@ _BY_DISTRIBUTION = {
         "saliency input-x-gradient smoothgrad integrated-gradients gradient-shap deeplift occlusion feature-ablation",
     },
     "xai-datasets-mri": {
-        "dataset": "participants simulated-atrophy",
+        "dataset": "participants cohorts simulated-atrophy",
         "splitter": "holdout stratified-kfold sklearn-stratified-kfold repeated-kfold nested-kfold leave-one-site-out "
         "split-file",
         "transform": "to-canonical to-orientation resample resize crop-or-pad crop pad mni-grid mni-brain "
-        "z-normalization rescale-intensity clamp blur random-affine random-bias-field random-blur "
-        "random-elastic-deformation random-flip random-gamma random-noise",
+        "brain-extraction n4-bias-correction register-to-mni crop-to-brain z-normalization rescale-intensity "
+        "percentile-clip histogram-standardization clamp smooth blur residualize harmonize random-affine "
+        "random-bias-field random-blur random-elastic-deformation random-flip random-gamma random-noise random-shift",
     },
     "xai-trainers-lightning": {"trainer": "lightning as-stored"},
     "xai-evaluators-faithfulness": {"evaluator": "ground-truth"},

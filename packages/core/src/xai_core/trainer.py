@@ -29,6 +29,13 @@ class Trainer(Component):
     scoring_params: ClassVar[frozenset[str]] = frozenset()
     trains: ClassVar[bool] = True
 
+    def covariates(self) -> Sequence[str]:
+        """Return the columns of the study's table that ``train`` reads, from ``train.covariates``. Default: none.
+
+        Another value there trains anew; columns that are not named here are not in ``train.covariates``.
+        """
+        return ()
+
     def check_study(self, table: pd.DataFrame, task: Task, classes: Sequence[str] | None) -> None:
         """Refuse a study that the parameters do not fit; called before anything is trained. Default: nothing.
 

@@ -6,16 +6,22 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
 from xai_core import Fold
 from xai_core.engine.progress import log
 from xai_core.errors import InputError
 
+from ._design import Design
 from ._fit_people import Row, check_missing, check_no_leak, rows_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Coded", "check_study"]
+__all__ = ["Coded", "check_study", "told_by", "warn_of_imprint"]
+
+# Part of the target's variance that covariates tell, from which on people are warned.
+_CONFOUNDED = 0.05
 
 
 class Coded(Protocol):
@@ -70,6 +76,52 @@ def check_study(
             raise InputError(f"{where}{error}") from error
         used = _of(rows, [*fold.train, *fold.val, *fold.test, *fold.held_out])
         _check_applied(where, made, used, unknown)
+
+
+def told_by(rows: Sequence[Row], design: Design) -> float:
+    """Return which part of the target's variance the covariates tell in some people (adjusted R2, at least 0).
+
+    Of several classes, that of the class that they tell best.
+
+    Args:
+        rows: The people, with their ``target``.
+        design: The covariates' coding.
+    """
+    columns = np.array([design.row(row, "mean") for row in rows])
+    texts = sorted({row["target"] for row in rows if isinstance(row["target"], str)})
+    targets = [[float(row["target"] == name) for row in rows] for name in texts] or [[row["target"] for row in rows]]
+    full = np.column_stack([np.ones(len(rows)), columns])
+    free = len(rows) - np.linalg.matrix_rank(full)
+    if free < 1:
+        return 0.0
+    best = 0.0
+    for values in np.array(targets, dtype=np.float64):
+        total = ((values - values.mean()) ** 2).sum()
+        rest = ((values - full @ np.linalg.lstsq(full, values, rcond=None)[0]) ** 2).sum()
+        if total > 0:
+            best = max(best, float(1 - (rest / free) / (total / (len(rows) - 1))))
+    return best
+
+
+def warn_of_imprint(
+    step: str, table: pd.DataFrame, folds: Sequence[Fold], design: Callable[[Sequence[Row]], Design], who: str
+) -> None:
+    """Say where the errors of slopes that are learnt from some people write the confound into everybody's scan.
+
+    With more voxels than people, the slopes' errors form a pattern that is in every corrected scan, in proportion to
+    the person's covariate. Slopes from the whole training part leave no such relation in it that could be learnt.
+    """
+    rows = rows_of(table)
+    parts = [_of(rows, fold.train) for fold in folds]
+    share = max((told_by(part, design(part)) for part in parts), default=0.0)
+    if share > _CONFOUNDED:
+        log.warning(
+            "%s: the covariates tell %.0f %% of the target's variance in the training part, and their slopes are "
+            "learnt from its %s alone. The slopes' errors are a pattern that grows with the covariate in every "
+            "corrected scan: a network can read the covariate, and so the target, from it. fit_on: all prevents this, "
+            "and takes as much of the disease's own effect away; groups that are matched need neither.",
+            step, 100 * share, who,
+        )  # fmt: skip
 
 
 def _of(rows: Sequence[Row], people: Sequence[str]) -> list[Row]:

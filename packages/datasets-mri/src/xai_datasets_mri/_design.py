@@ -176,7 +176,7 @@ class Design:
             InputError: A covariate is of another type than in the fit, or has an unknown level.
         """
         values = [x for term in self.terms for x in term.code(about.get(term.name), unknown)]
-        return np.asarray(values, dtype=np.float64) - np.asarray(self.centre)
+        return np.subtract(np.array(values, dtype=np.float64), np.array(self.centre, dtype=np.float64))
 
     def matrix(self, rows: Sequence[Row]) -> Array:
         """Return the columns of several people [people, columns]."""

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813 - its usual name
 
-__all__ = ["ENGINES", "by_ants", "by_simpleitk", "similarity_to_template", "template"]
+__all__ = ["ENGINES", "by_ants", "by_simpleitk", "mirrored", "similarity_to_template", "template"]
 
 Affine = npt.NDArray[np.float64]
 Volume = npt.NDArray[np.float32]
@@ -216,3 +216,13 @@ def similarity_to_template(values: Volume, affine: Affine, to_scan: Affine) -> f
     apart = share.sum(axis=1, keepdims=True) * share.sum(axis=0, keepdims=True)
     seen = share > 0
     return float((share[seen] * np.log(share[seen] / apart[seen])).sum())
+
+
+def mirrored(to_scan: Affine, axis: int) -> Affine:
+    """Return a registration after which the brain is mirrored in its middle: front to back (axis 1), say."""
+    from ._mni import BRAIN_BOX
+
+    mirror = np.eye(4)
+    mirror[axis, axis] = -1
+    mirror[axis, 3] = BRAIN_BOX[0][axis] + BRAIN_BOX[1][axis]
+    return to_scan @ mirror

@@ -23,9 +23,10 @@ from ._fit_people import FitOn, Row, fit_people, who_fits
 from ._scan import InputOnly, input_image
 from ._voxelwise import Grid, about, weighted_sums
 
-__all__ = ["ScanResidualize", "apply_effects", "design_of", "needed", "slopes", "warn_of_extrapolation"]
+__all__ = ["ScanResidualize", "design_of", "needed", "slopes"]
 
 _STEP = "residualize"
+_MANY = 0.05  # of the training part
 
 
 def design_of(
@@ -104,12 +105,12 @@ def _range(term: Any) -> str:
     return f"{term.low:g} to {term.high:g} in the fit" if isinstance(term, Numeric) else " or ".join(term.levels)
 
 
-def warn_of_extrapolation(step: str, rows: Sequence[Row], design: Design, who: str) -> None:
-    """Say how many people of the training part lie outside of what the model has seen."""
+def _warn_of_extrapolation(step: str, rows: Sequence[Row], design: Design, who: str) -> None:
+    """Say how many people of the training part lie outside of what the model has seen, if they are many."""
     for term in (term for term in design.terms if isinstance(term, Numeric)):
         known = [float(row[term.name]) for row in rows if not is_missing(row.get(term.name))]
         outside = sum(not term.low <= value <= term.high for value in known)
-        if outside:
+        if outside > _MANY * len(rows):
             log.warning(
                 "%s: %s of %d of %d people of the training part lies outside of the range of the %s (%g to %g); their "
                 "correction is an extrapolation.",
@@ -117,7 +118,7 @@ def warn_of_extrapolation(step: str, rows: Sequence[Row], design: Design, who: s
             )  # fmt: skip
 
 
-def apply_effects(values: Tensor, mask: Tensor, effect: Tensor) -> Tensor:
+def _without(values: Tensor, mask: Tensor, effect: Tensor) -> Tensor:
     """Return flattened values [V] with an effect [M] taken from those inside the mask (bool [V]); float32."""
     result = values.to(torch.float32, copy=True)
     result[mask] -= effect.to(torch.float32)
@@ -182,7 +183,7 @@ class ScanResidualize(InputOnly):
             found, varies, grid = weighted_sums(subjects, people, weights, f"{_STEP}: {len(people)} scans")
         except InputError as error:
             raise InputError(f"{_STEP}: {error}") from error
-        warn_of_extrapolation(_STEP, rows, design, who_fits(self.fit_on))
+        _warn_of_extrapolation(_STEP, rows, design, who_fits(self.fit_on))
         mask = torch.from_numpy(varies)
         self._learnt = design, grid, mask, torch.from_numpy(found[:, varies].astype(np.float32))
 
@@ -200,7 +201,7 @@ class ScanResidualize(InputOnly):
             row = torch.from_numpy(design.row(subject, self.unknown)).float()
         except InputError as error:
             raise InputError(f"{_STEP}: {error}") from error
-        adjusted = apply_effects(image.data.reshape(-1), mask, row @ coefficients)
+        adjusted = _without(image.data.reshape(-1), mask, row @ coefficients)
         image.set_data(adjusted.reshape(image.shape))
         return subject
 

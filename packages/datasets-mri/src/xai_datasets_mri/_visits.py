@@ -18,6 +18,8 @@ __all__ = ["SESSION", "by_visit", "chosen_visits", "with_session_tables"]
 
 _log = logging.getLogger("xai")
 SESSION = "session_id"
+# Visits before all others: one without a name, screening, then baseline.
+_BEGINNINGS = ({""}, {"sc", "scr", "screen", "screening"}, {"bl", "base", "baseline", "pre"})
 
 
 def by_visit(study: StudyTable, subject: str, images: Collection, visits: str) -> tuple[StudyTable, str | None]:
@@ -48,15 +50,25 @@ def by_visit(study: StudyTable, subject: str, images: Collection, visits: str) -
 def chosen_visits(
     study: StudyTable, scans: Sequence[Scan], visits: str, left_out: LeftOut
 ) -> tuple[StudyTable, list[Scan]]:
-    """Return only the first or the last visit of each person, by the names of the sessions (M6 before M12)."""
+    """Return only the first or the last visit of each person, by the names of the sessions (M6 before M12).
+
+    Screening and baseline come before whatever the alphabet puts before them.
+    """
     if visits not in ("first", "last"):
         return study, list(scans)
-    order = sorted(range(len(scans)), key=lambda i: natural(scans[i].session or ""), reverse=visits == "last")
+    order = sorted(range(len(scans)), key=lambda i: _when(scans[i].session or ""), reverse=visits == "last")
     kept: dict[str, int] = {}
     for position in order:
         kept.setdefault(scans[position].subject, position)
     reasons = [None if kept[scan.subject] == i else f"visits: not the {visits} one" for i, scan in enumerate(scans)]
     return left_out.select(study, reasons), [scan for scan, why in zip(scans, reasons, strict=True) if why is None]
+
+
+def _when(session: str) -> tuple[int, tuple[tuple[int, int, str], ...]]:
+    name = session.casefold()
+    stem = name.rstrip("0123456789") or name
+    begins = next((place for place, names in enumerate(_BEGINNINGS) if stem in names), len(_BEGINNINGS))
+    return begins, natural(name)
 
 
 def with_session_tables(study: StudyTable, subject: str, session: str, bids: Path) -> StudyTable:

@@ -163,5 +163,7 @@ def weighted_sums(
             varies[part] |= values != 0
             for row, weight in enumerate(weights[:, number]):
                 sums[row, part] += weight * values
-    assert sums is not None and varies is not None and found is not None  # see ``check_design``
+    assert sums is not None  # there are people: see ``check_design``
+    assert varies is not None
+    assert found is not None
     return sums, varies, found

@@ -92,8 +92,12 @@ class Harmonize(Transform):
         return ScanHarmonize(**self.params)
 
     def covariates(self) -> Sequence[str]:
-        """Return the site, the covariates to be preserved, and the column that says who is fitted to."""
-        return [self.params["site"], *self.params["preserve"], *fit_on_column(self.params["fit_on"])]
+        """Return the site and the covariates to be preserved."""
+        return [self.params["site"], *self.params["preserve"]]
+
+    def fit_covariates(self) -> Sequence[str]:
+        """Return the column that says who is fitted to, if there is one."""
+        return fit_on_column(self.params["fit_on"])
 
     def check_study(self, table: pd.DataFrame, folds: Sequence[Fold], classes: Sequence[str] | None) -> None:
         """Refuse, before any scan is read, a study in which a fold cannot be harmonised.

@@ -33,10 +33,10 @@ class Residualize(Transform):
             "covariates": names("Covariates whose effects are removed: columns of the study's table.", minimum=1),
             "categorical": names("Covariates that are categories although they are numbers.", default=[]),
             "polynomial": {
-                "type": "object",
+                "type": ["object", "null"],
                 "additionalProperties": {"type": "integer", "minimum": 2, "maximum": 4},
-                "default": {},
-                "description": "Highest power by covariate, such as {age: 2}; otherwise effects are linear.",
+                "default": None,
+                "description": "Highest power by covariate, such as {age: 2}; null: all effects are linear.",
             },
             "fit_on": fit_on_schema("controls"),
             "missing": {
@@ -81,8 +81,12 @@ class Residualize(Transform):
         return ScanResidualize(**self.params)
 
     def covariates(self) -> Sequence[str]:
-        """Return the covariates, and the column that says who is fitted to."""
-        return [*self.params["covariates"], *fit_on_column(self.params["fit_on"])]
+        """Return the covariates."""
+        return list(self.params["covariates"])
+
+    def fit_covariates(self) -> Sequence[str]:
+        """Return the column that says who is fitted to, if there is one."""
+        return fit_on_column(self.params["fit_on"])
 
     def check_study(self, table: pd.DataFrame, folds: Sequence[Fold], classes: Sequence[str] | None) -> None:
         """Refuse, before any scan is read, a study in which a fold's model cannot be fitted or applied.
@@ -91,7 +95,8 @@ class Residualize(Transform):
             InputError: People lack a covariate, a covariate gives the class away, the effects cannot be told apart in
                 a training part, or a person has a level that the fold's model does not know.
         """
-        from ._confound_checks import check_study
+        from ._confound_checks import check_study, warn_of_imprint
+        from ._fit_people import who_fits
         from ._residualize import ScanResidualize
 
         transform = ScanResidualize(**self.params)
@@ -100,3 +105,6 @@ class Residualize(Transform):
         check_study(
             "residualize", table, folds, classes, used, allowed, unknown, lambda rows: transform.design(rows)[0]
         )
+        if self.params["fit_on"] != "all":
+            who = who_fits(self.params["fit_on"])
+            warn_of_imprint("residualize", table, folds, lambda rows: transform.design(rows)[0], who)

@@ -54,6 +54,7 @@ def groups_of(values: pd.Series[Any]) -> dict[str, Array]:
             f"{first:g} to {second:g}": (numbers > first) & (numbers <= second),
             f"> {second:g}": numbers > second,
         }
+        found = {name: rows for name, rows in found.items() if rows.any()}  # many equal numbers leave a third empty
     else:
         texts = np.array([group_text(value) for value in values], dtype=object)
         found = {str(name): texts == name for name in sorted(set(texts[known]))}

@@ -34,6 +34,10 @@ class TargetScale:
         return TargetScale(-self.mean / self.std, 1 / self.std)
 
 
+# A ReLU or a clamp after the layer is the identity for one sign or near zero only: outputs far away tell.
+_TRIALS = (TargetScale(3.0, 2.0), TargetScale(1000.0, 2.0), TargetScale(-1000.0, 2.0))
+
+
 def find_head(model: nn.Module, volume: Tensor) -> nn.Module | None:
     """Return the layer that gives the single output as an affine function, or None.
 
@@ -44,15 +48,19 @@ def find_head(model: nn.Module, volume: Tensor) -> nn.Module | None:
     layers = [m for m in model.modules() if isinstance(m, _AFFINE) and m.weight.shape[0] == 1 and m.bias is not None]
     if not layers:
         return None
-    head, trial = layers[-1], TargetScale(mean=3.0, std=2.0)
-    weight, bias = head.weight.detach().clone(), head.bias.detach().clone()  # type: ignore[union-attr]
+    head = layers[-1]
+    return head if all(_follows(model, head, volume, trial) for trial in _TRIALS) else None
+
+
+def _follows(model: nn.Module, head: nn.Module, volume: Tensor, trial: TargetScale) -> bool:
+    weight, bias = head.weight.detach().clone(), head.bias.detach().clone()  # type: ignore[operator]
     expected = trial.to_units(_output(model, volume))
     fold_into_head(head, trial)
     follows = torch.allclose(_output(model, volume), expected, rtol=1e-3, atol=1e-3)
     with torch.no_grad():
-        head.weight.copy_(weight)
-        head.bias.copy_(bias)  # type: ignore[union-attr]
-    return head if follows else None
+        head.weight.copy_(weight)  # type: ignore[operator]
+        head.bias.copy_(bias)  # type: ignore[operator]
+    return follows
 
 
 def fold_into_head(head: nn.Module, scale: TargetScale) -> None:

@@ -150,6 +150,8 @@ class Watch(pl.Callback):
         self.module.model.load_state_dict(state["model"])
         self.schedule.restore(state["schedule"])
         self._resumed = state
+        if self.is_over and self.average is not None:  # nothing will be fitted, so ``on_train_start`` is not called
+            self.average.average = dict(state["average"]["average"])
         done = len(self._history)
         progress: Any = trainer.fit_loop.epoch_progress.current
         progress.processed = progress.completed = done

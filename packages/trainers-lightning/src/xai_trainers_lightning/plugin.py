@@ -114,6 +114,10 @@ class LightningTrainer(ScoredTrainer):
         if problems := contradictions(self):
             raise ConfigError(problems)
 
+    def covariates(self) -> Sequence[str]:
+        """Return the columns of ``sample_weights``."""
+        return [self.sample_weights] if isinstance(self.sample_weights, str) else list(self.sample_weights or ())
+
     def check_study(self, table: pd.DataFrame, task: Task, classes: Sequence[str] | None) -> None:
         """Refuse a study that losses, weights, checkpoint or scores do not fit; see ``Trainer.check_study``."""
         super().check_study(table, task, classes)

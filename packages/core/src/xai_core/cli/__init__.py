@@ -19,6 +19,7 @@ COMMANDS = {
     "predict": "Predict scans with a trained network.",
     "explain": "Explain the test people of a run, or a scan of your own.",
     "report": "Write the report of a run again.",
+    "sweep": "Search for hyper-parameters by nested cross-validation.",
     "compare": "Tell whether one run is better than another.",
     "ensemble": "Let finished runs vote together.",
     "validate": "Check a pipeline file without running it.",

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 __all__ = [
-    "covariate_option", "echo_json", "log_to_stderr", "metric_lines", "pipeline_options", "short",
+    "covariate_option", "echo_json", "fold_option", "log_to_stderr", "metric_lines", "pipeline_options", "short",
     "training_people_option", "verbose_option",
 ]  # fmt: skip
 
@@ -54,6 +54,21 @@ def covariate_option(function: F) -> F:
         help="What preprocessing reads of the person, such as age=71 (may be repeated).",
     )  # fmt: skip
     return option(function)
+
+
+def _fold(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> int | str | None:
+    if value is None or value == "all":
+        return value
+    try:
+        return int(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is neither the number of a fold nor 'all'.") from None
+
+
+def fold_option(function: F) -> F:
+    """Add ``--fold``: a number, ``"all"`` or None."""
+    text = "Which fold's network (default: 0); 'all': the folds vote, and their maps are averaged."
+    return click.option("--fold", metavar="NUMBER|all", callback=_fold, help=text)(function)
 
 
 def training_people_option(function: F) -> F:

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from ..errors import InputError
-from ._common import covariate_option, echo_json, log_to_stderr, short, training_people_option, verbose_option
+from ._common import (
+    covariate_option,
+    echo_json,
+    fold_option,
+    log_to_stderr,
+    short,
+    training_people_option,
+    verbose_option,
+)
 
 if TYPE_CHECKING:
+    from ..engine.ensemblefiles import EnsembleExplanation
     from ..engine.explaining import Explanation
     from ..engine.pipeline import Pipeline
 
@@ -25,7 +35,7 @@ __all__ = ["command"]
 @click.option("--image", type=click.Path(path_type=Path), help="A scan of your own, NIfTI; channels with commas.")
 @click.option("--explainer", "explainers", multiple=True, help="Id of an explainer of the run (default: all).")
 @click.option("--target", help="Class to explain (default: the predicted one).")
-@click.option("--fold", type=int, help="Which fold's network (default: 0).")
+@fold_option
 @covariate_option
 @training_people_option
 @click.option("--output", type=click.Path(path_type=Path), help="Where the maps go (default: RUN/explained/<image>).")
@@ -36,7 +46,7 @@ def command(
     image: Path | None,
     explainers: tuple[str, ...],
     target: str | None,
-    fold: int | None,
+    fold: int | Literal["all"] | None,
     output: Path | None,
     covariates: dict[str, str],
     allow_training_people: bool,
@@ -65,7 +75,7 @@ def command(
         else:
             click.echo(f"{count} maps in {short(place)}")
         return
-    trained = pipeline.fold(fold or 0)
+    trained = pipeline.all_folds() if fold == "all" else pipeline.fold(fold or 0)
     options: dict[str, Any] = {"covariates": covariates, "allow_training_people": allow_training_people}
     prediction = trained.predict(image, **options)
     found = trained.explain(image, list(explainers) or None, target, **options)
@@ -84,7 +94,7 @@ def command(
 def _save(
     pipeline: Pipeline,
     image: Path,
-    found: dict[str, Explanation],
+    found: Mapping[str, Explanation | EnsembleExplanation],
     folder: Path,
     prediction: dict[str, object],
 ) -> list[Path]:
@@ -101,7 +111,8 @@ def _save(
             aside = Path(name)
             for explainer, explanation in found.items():
                 named = replace(explanation, sidecar={**explanation.sidecar, "image": source})
-                named.save(aside / f"{stem}_desc-{bids_label(explainer)}_relevance.nii.gz")
+                label = bids_label(explainer) + str(explanation.sidecar.get("statistic", "")).capitalize()
+                named.save(aside / f"{stem}_desc-{label}_relevance.nii.gz")
             maps = {explainer: explanation.image for explainer, explanation in found.items()}
             for slot in pipeline.config["reports"]:
                 component = registry.create("report", slot["name"], **slot["params"])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from ..errors import InputError
-from ._common import covariate_option, echo_json, log_to_stderr, training_people_option, verbose_option
+from ._common import covariate_option, echo_json, fold_option, log_to_stderr, training_people_option, verbose_option
 
 __all__ = ["command"]
 
@@ -17,7 +17,7 @@ __all__ = ["command"]
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--image", "images", multiple=True, required=True, type=click.Path(path_type=Path),
               help="A scan, NIfTI (may be repeated); channels with commas.")  # fmt: skip
-@click.option("--fold", default=0, show_default=True, help="Which fold's network.")
+@fold_option
 @covariate_option
 @training_people_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -25,7 +25,7 @@ __all__ = ["command"]
 def command(
     run: Path,
     images: tuple[Path, ...],
-    fold: int,
+    fold: int | Literal["all"] | None,
     covariates: dict[str, str],
     allow_training_people: bool,
     as_json: bool,
@@ -39,7 +39,8 @@ def command(
     log_to_stderr()
     if covariates and len(images) > 1:
         raise InputError("--covariate is of one person: give it with one --image, one scan after the other.")
-    trained = Pipeline.from_folder(run).fold(fold)
+    pipeline, fold = Pipeline.from_folder(run), fold or 0
+    trained = pipeline.all_folds() if fold == "all" else pipeline.fold(fold)
     options: dict[str, Any] = {"covariates": covariates, "allow_training_people": allow_training_people}
     rows = [{"image": str(image), "fold": fold, **trained.predict(image, **options)} for image in images]
     if as_json:

@@ -109,7 +109,8 @@ def _build_structure() -> dict[str, Any]:
 
 def _per_fold_schema() -> dict[str, Any]:
     model, training, transforms = (
-        _slot_schema(next(slot for slot in _PER_FOLD if slot.kind == kind)) for kind in ("model", "trainer", "transform")
+        _slot_schema(next(slot for slot in _PER_FOLD if slot.kind == kind))
+        for kind in ("model", "trainer", "transform")
     )
     data = {
         "type": "object", "additionalProperties": False, "required": ["transforms"],

@@ -10,15 +10,19 @@ from .calls import at_work
 from .units import content_key
 
 if TYPE_CHECKING:
+    from ..interfaces import Transform
     from .study import Study
 
-__all__ = ["check_transforms", "covariates_read", "scan_identities"]
+__all__ = ["check_transforms", "covariates_read", "scan_identities", "trainer_reads", "values_for_trainer"]
+
+
+def _transforms(config: Mapping[str, Any]) -> list[Transform]:
+    return [registry.create("transform", slot["name"], **slot["params"]) for slot in config["data"]["transforms"]]
 
 
 def covariates_read(config: Mapping[str, Any]) -> list[str]:
-    """Return the names of the covariates that the configured transforms read, sorted."""
-    slots = config["data"]["transforms"]
-    return sorted({n for s in slots for n in registry.create("transform", s["name"], **s["params"]).covariates()})
+    """Return the names of the covariates that the configured transforms read of every scan, sorted."""
+    return sorted({name for transform in _transforms(config) for name in transform.covariates()})
 
 
 def scan_identities(
@@ -33,13 +37,25 @@ def scan_identities(
         subjects: The scans.
         hashes: SHA-256 of each scan's content.
     """
-    names = covariates_read(config)
+    names = {*covariates_read(config), *(n for made in _transforms(config) for n in made.fit_covariates())}
     if not names:
         return list(hashes)
     return [
-        content_key(scan=digest, covariates={name: repr(subject.get(name)) for name in names})
+        content_key(scan=digest, covariates={name: repr(subject.get(name)) for name in sorted(names)})
         for subject, digest in zip(subjects, hashes, strict=True)
     ]
+
+
+def trainer_reads(config: Mapping[str, Any]) -> list[str]:
+    """Return the names of the covariates that the configured trainer reads, sorted."""
+    slot = config["training"]
+    return sorted(set(registry.create("trainer", slot["name"], **slot["params"]).covariates()))
+
+
+def values_for_trainer(study: Study, indices: Sequence[int]) -> list[list[str]]:
+    """Return what the trainer reads of some scans besides images and targets: it decides the weights as these do."""
+    names = trainer_reads(study.config)
+    return [[name, *(repr(study.subjects[i].get(name)) for i in indices)] for name in names]
 
 
 def check_transforms(study: Study) -> None:

@@ -88,9 +88,7 @@ def join_runs(
         predictions = _predictions(joined)
         _score(joined, units, predictions)
         _held_out(joined, units)
-        again = map_ensemble(
-            members, predictions, explainers, combine, units, repeated=is_repeated(members[0].folds)
-        )
+        again = map_ensemble(members, predictions, explainers, combine, units, repeated=is_repeated(members[0].folds))
         if again:
             log.info("%d maps of members were made anew: they explained another class than the ensemble's", again)
         _describe_maps(joined)
@@ -149,13 +147,14 @@ def _describe(joined: _Joined) -> None:
     """Write ``subjects.tsv``, ``splits.tsv`` and ``run.json``; the first member's scans stand for the others'."""
     first = joined.members[0].results
     infos = [member.results.info for member in joined.members]
-    same = [key for key in ("hashes", "voxel_hashes", "channels") if all(info.get(key) == infos[0].get(key) for info in infos)]
-    empty: dict[str, Any] = {"hashes": {}, "voxel_hashes": {}, "channels": None}
+    # Members of other images have other hashes and channels: none of them is the ensemble's.
+    unknown: dict[str, Any] = {"hashes": {}, "voxel_hashes": {}, "channels": None}
+    unknown = {key: none for key, none in unknown.items() if any(info.get(key) != infos[0].get(key) for info in infos)}
     info = {
         **infos[0],
         "name": joined.config["name"],
         "versions": software_versions(),
-        **{key: value for key, value in empty.items() if key not in same},
+        **unknown,
         "ensemble": [member.name for member in joined.members],
     }
     write_text(joined.folder / "run.json", json.dumps(info, indent=2, ensure_ascii=False) + "\n")

@@ -17,7 +17,7 @@ from .ensemblestats import Aggregate, Normalise, Voxels, aggregate
 from .ensemblevote import Vote
 from .versions import software_versions
 
-__all__ = ["Combine", "MemberMap", "save_maps", "save_nifti", "sidecars"]
+__all__ = ["Combine", "EnsembleExplanation", "MemberMap", "explained"]
 
 _MEANINGS = {
     "mean": "mean over the members' maps",
@@ -79,13 +79,47 @@ class MemberMap:
     again: bool
 
 
-def save_maps(
-    members: Sequence[MemberMap], combine: Combine, about: Mapping[str, Any], like: nib.Nifti1Image, path: Path
-) -> None:
-    """Write the maps of one scan and explainer with their sidecars.
+@dataclass(frozen=True)
+class EnsembleExplanation:
+    """One scan explained by one explainer with several networks.
 
-    ``path`` (``..._desc-lrpMean_relevance.nii.gz``) is the map that analyses and reports read; the other statistics lie
-    beside it as ``..._desc-lrpMedian_statmap.nii.gz``, ``lrpSd`` and ``lrpAgreement``.
+    Attributes:
+        image: Mean (or median) relevance as float32 NIfTI on the grid of the scan.
+        sidecar: What the JSON file beside it holds; ``ensemble`` tells the members and how far they agree.
+        statistics: The other maps with their sidecars: ``median`` (or ``mean``), ``sd``, ``agreement``.
+    """
+
+    image: nib.Nifti1Image
+    sidecar: Mapping[str, Any]
+    statistics: Mapping[str, tuple[nib.Nifti1Image, Mapping[str, Any]]]
+
+    def save(self, path: Path) -> None:
+        """Write the maps and their sidecars.
+
+        Args:
+            path: ``..._desc-lrpMean_relevance.nii.gz``; the other statistics lie beside it as
+                ``..._desc-lrpSd_statmap.nii.gz`` and so on.
+        """
+        head, _, tail = path.name.rpartition(str(self.sidecar["statistic"]).capitalize())
+        tail = tail.replace("_relevance", "_statmap")
+        files = {path.name: (self.image, self.sidecar)}
+        files |= {f"{head}{name.capitalize()}{tail}": found for name, found in self.statistics.items()}
+        for name, (image, sidecar) in files.items():
+            nib.save(image, path.with_name(name))
+            text = json.dumps(sidecar, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+            path.with_name(name.replace(".nii.gz", ".json")).write_text(text, encoding="utf-8")
+
+
+def explained(
+    members: Sequence[MemberMap], combine: Combine, about: Mapping[str, Any], like: nib.Nifti1Image
+) -> EnsembleExplanation:
+    """Return one scan's maps of one explainer, aggregated.
+
+    Args:
+        members: Two or more maps on one grid.
+        combine: How.
+        about: What the sidecars say of the scan and of the output that is explained.
+        like: A map whose header the new ones get: the same affine, the same code of the space.
 
     Raises:
         InputError: The maps cannot be read, or hold NaN.
@@ -93,28 +127,23 @@ def save_maps(
     try:
         found = aggregate([one.voxels for one in members], weights=combine.weights, normalise=combine.normalise)
     except (OSError, EOFError, ValueError, InputError) as error:
-        named = ", ".join(str(one.about.get("map", one.about.get("member"))) for one in members)
-        raise InputError(f"{about['scan_id']}, {about['explainer_id']}: {error} (maps: {named})") from error
-    texts = sidecars(members, combine, about, found)
-    central = combine.how.capitalize()
-    for statistic, sidecar in texts.items():
-        name = path.name
-        if statistic != combine.how:
-            head, tail = name.rsplit(f"{central}", 1)
-            name = f"{head}{statistic.capitalize()}{tail}".replace("_relevance", "_statmap")
-        save_nifti(getattr(found, statistic), like, path.with_name(name))
-        text = json.dumps(sidecar, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        (path.parent / name.replace(".nii.gz", ".json")).write_text(text, encoding="utf-8")
+        named = ", ".join(str(one.about.get("map", one.about.get("member", one.about["fold"]))) for one in members)
+        raise InputError(f"{about['scan_id']}, {about['explainer_id']}: {error} Maps: {named}") from error
+    made = {
+        name: (_nifti(getattr(found, name), like), sidecar)
+        for name, sidecar in _sidecars(members, combine, about, found).items()
+    }
+    image, sidecar = made.pop(combine.how)
+    return EnsembleExplanation(image, sidecar, made)
 
 
-def save_nifti(values: npt.NDArray[np.float32], like: nib.Nifti1Image, path: Path) -> None:
-    """Write a map under another one's header: the same affine, the same code of the space."""
+def _nifti(values: npt.NDArray[np.float32], like: nib.Nifti1Image) -> nib.Nifti1Image:
     image = nib.Nifti1Image(values, like.affine, like.header)
     image.set_data_dtype(np.float32)
-    nib.save(image, path)
+    return image
 
 
-def sidecars(
+def _sidecars(
     members: Sequence[MemberMap], combine: Combine, about: Mapping[str, Any], found: Aggregate
 ) -> dict[str, dict[str, Any]]:
     """Return the sidecar of each statistic; that of the mean (or median) is what readers of a run's maps expect."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,44 +12,13 @@ import nibabel as nib
 import numpy as np
 
 from ..errors import InputError
-from .ensemblefiles import Combine, MemberMap, save_maps
+from .ensemblefiles import Combine, EnsembleExplanation, MemberMap, explained
 from .ensemblevote import agreement_table, vote
 from .results import RunResults
 from .seen import SEEN
 from .single import Image, TrainedFold
 
-__all__ = ["AllFolds", "EnsembleExplanation"]
-
-
-@dataclass(frozen=True)
-class EnsembleExplanation:
-    """One scan explained by one explainer with the networks of all folds.
-
-    Attributes:
-        image: Mean (or median) relevance as float32 NIfTI on the grid of the scan.
-        sidecar: What the JSON file beside it holds; ``ensemble`` tells the members and how far they agree.
-        statistics: The other maps with their sidecars: ``median`` (or ``mean``), ``sd``, ``agreement``.
-    """
-
-    image: nib.Nifti1Image
-    sidecar: Mapping[str, Any]
-    statistics: Mapping[str, tuple[nib.Nifti1Image, Mapping[str, Any]]]
-
-    def save(self, path: Path) -> None:
-        """Write the maps and their sidecars; the other statistics as ``..._desc-lrpSd_statmap.nii.gz`` beside ``path``.
-
-        Args:
-            path: ``..._desc-lrpMean_relevance.nii.gz``.
-        """
-        import json
-
-        stem = path.name.removesuffix("_relevance.nii.gz").removesuffix(str(self.sidecar["statistic"]).capitalize())
-        files = {path.name: (self.image, self.sidecar)}
-        files |= {f"{stem}{name.capitalize()}_statmap.nii.gz": found for name, found in self.statistics.items()}
-        for name, (image, sidecar) in files.items():
-            nib.save(image, path.with_name(name))
-            text = json.dumps(sidecar, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-            path.with_name(name.replace(".nii.gz", ".json")).write_text(text, encoding="utf-8")
+__all__ = ["AllFolds"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +33,7 @@ class AllFolds:
 
     config: Mapping[str, Any]
     folder: Path
-    combine: Combine = Combine()
+    combine: Combine
 
     @property
     def indices(self) -> list[int]:
@@ -106,7 +75,7 @@ class AllFolds:
         table = pd.DataFrame(rows).assign(scan_id="scan")
         voted = vote(table, self.classes, how=self.combine.how, weights=self.combine.weights)
         about = agreement_table(table, voted, self.classes, ["scan_id"]).iloc[0].to_dict()
-        found: dict[str, Any] = voted.drop(columns="scan_id").iloc[0].to_dict()
+        found = {str(name): value for name, value in voted.drop(columns="scan_id").iloc[0].to_dict().items()}
         found |= {name: about[name] for name in ("sd", "agreement") if name in about}
         found["folds"] = [row["fold"] for row in rows]
         return found | ({SEEN: True} if seen else {})
@@ -137,20 +106,18 @@ class AllFolds:
             likes: dict[str, nib.Nifti1Image] = {}
             for fold in self._folds():
                 for explainer, found in fold.explain(image, explainers, chosen, **options).items():
-                    path = Path(name) / f"{explainer}-{fold.loaded.index}.nii.gz"
-                    likes.setdefault(explainer, replace(found).image)
-                    np.save(path.with_suffix(".npy"), np.asarray(found.image.dataobj))
-                    voxels = np.load(path.with_suffix(".npy"), mmap_mode="r")
+                    path = Path(name) / f"{explainer}-{fold.loaded.index}.npy"
+                    likes.setdefault(explainer, found.image)
+                    np.save(path, np.asarray(found.image.dataobj))
+                    voxels = np.load(path, mmap_mode="r")
                     about = {"fold": fold.loaded.index}
                     members.setdefault(explainer, []).append(MemberMap(about, voxels, found.sidecar, again=False))
-            return {key: self._aggregated(members[key], likes[key], Path(name)) for key in members}
+            return {key: self._aggregated(members[key], likes[key]) for key in members}
 
-    def _aggregated(self, members: Sequence[MemberMap], like: nib.Nifti1Image, scratch: Path) -> EnsembleExplanation:
+    def _aggregated(self, members: Sequence[MemberMap], like: nib.Nifti1Image) -> EnsembleExplanation:
         first = members[0].sidecar
         names = ("scan_id", "subject_id", "session_id", "explainer_id", "explainer", "params", "target", "target_name")
         about = {**{name: first.get(name) for name in names}, "fold": "all"}
         if any(one.sidecar.get(SEEN) for one in members):
             about[SEEN] = True
-        maps = aggregated_maps(members, self.combine, about, like)
-        central = maps.pop(self.combine.how)
-        return EnsembleExplanation(central[0], central[1], maps)
+        return explained(members, self.combine, about, like)

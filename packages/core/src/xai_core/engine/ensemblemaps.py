@@ -1,4 +1,4 @@
-"""The relevance maps of an ensemble: for each scan and explainer those of its members, aggregated on the scan's grid."""
+"""The relevance maps of an ensemble: those of its members for each scan and explainer, aggregated."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import nibabel as nib
 import numpy as np
 
 from ..errors import InputError
-from .ensemblefiles import Combine, MemberMap, save_maps
+from .ensemblefiles import Combine, MemberMap, explained
 from .ensemblemembers import Member
 from .explaining import explain_subject, map_path
 from .folds import FoldModel
@@ -60,7 +60,9 @@ class _Again:
         """
         study = self._study
         if scan not in study.names:
-            raise InputError(f"{self.member.name}: {scan} is no longer in its dataset, so it cannot be explained again.")
+            raise InputError(
+                f"{self.member.name}: {scan} is no longer in its dataset, so it cannot be explained again."
+            )
         position = study.names.index(scan)
         subject = deepcopy(to_explain(study.subjects[position]))
         look = ScanChecks(None).look([subject], [scan])[0]
@@ -109,12 +111,27 @@ def _tested(predictions: pd.DataFrame) -> list[tuple[int, str]]:
     return [(int(row["fold"]), str(row["scan_id"])) for row in predictions[["fold", "scan_id"]].to_dict("records")]
 
 
+def _nifti(path: Path) -> nib.Nifti1Image:
+    """Open a map; its voxels are not read yet.
+
+    Raises:
+        InputError: It is no NIfTI file.
+    """
+    try:
+        image = nib.load(path)
+    except Exception as error:  # whatever the reader raises
+        raise InputError(f"The map {path} cannot be read ({error}). Make it again (xai explain).") from error
+    if not isinstance(image, nib.Nifti1Image):
+        raise InputError(f"{path} is not a NIfTI file.")
+    return image
+
+
 def _grid_problems(members: Sequence[Member], key: _Key) -> list[str]:
     paths = [member.maps[key].path for member in members]
     missing = [str(path) for path in paths if not path.is_file()]
     if missing:
         return [f"{path} is missing." for path in missing]
-    first, *others = (nib.load(path) for path in paths)
+    first, *others = (_nifti(path) for path in paths)
     problems = []
     for member, other in zip(members[1:], others, strict=True):
         problem = grid_problem(other.shape, other.affine, first.shape, first.affine)
@@ -169,7 +186,8 @@ def map_ensemble(
                     _member_map(one, key, target, Path(scratch) / f"{number}.npy") for number, one in enumerate(again)
                 ]
                 counts["again"] += sum(one.again for one in found)
-                save_maps(found, combine, _about(members, key, row), nib.load(members[0].maps[key].path), folder / path.name)
+                like = _nifti(members[0].maps[key].path)
+                explained(found, combine, _about(members, key, row), like).save(folder / path.name)
     units.keep_only(_GROUP, wanted)
     return counts["again"]
 
@@ -185,7 +203,7 @@ def _member_map(again: _Again, key: _Key, target: int, scratch: Path) -> MemberM
     member, record = again.member, again.member.maps[key]
     about = {"member": member.name, "fold": key[1]}
     if int(record.sidecar["target"]) == target:
-        stored = nib.load(record.path)
+        stored = _nifti(record.path)
         return MemberMap({**about, "map": str(record.path)}, stored.dataobj, record.sidecar, again=False)
     values, sidecar = again.explain(member.explainers[key[0]], key[2], key[1], target)
     np.save(scratch, values)

@@ -76,7 +76,9 @@ def members_of(folders: Sequence[Path]) -> list[Member]:
         InputError: They cannot be joined: every reason is told.
     """
     if len(folders) < 2:
-        raise InputError(f"An ensemble has two members or more; {len(folders)} given. Give the folders of finished runs.")
+        raise InputError(
+            f"An ensemble has two members or more; {len(folders)} given. Give the folders of finished runs."
+        )
     _check_folders(folders)
     names = [folder.absolute().name for folder in folders]
     members = [
@@ -112,7 +114,7 @@ def _check_folders(folders: Sequence[Path]) -> None:
 
 
 def _unfinished(member: Member) -> list[str]:
-    needed = ("run.json", "subjects.tsv", "splits.tsv", "predictions.tsv")
+    needed = ("run.json", "subjects.tsv", "splits.tsv", "predictions.tsv", "metrics.json")
     lacking = [name for name in needed if not (member.results.folder / name).is_file()]
     return [f"{member.name} is not finished (no {', '.join(lacking)}). Run it first."] if lacking else []
 
@@ -154,6 +156,10 @@ def _difference(first: Member, other: Member) -> Iterator[str]:
     held_out = [set(member.folds[0].held_out) for member in (first, other)]
     if held_out[0] != held_out[1]:
         yield f"{pair} hold out different people ({listed(sorted(held_out[0] ^ held_out[1]))})."
+    elif first.results.has_held_out() and other.results.has_held_out():
+        cohorts = [set(member.results.held_out_predictions()["scan_id"]) for member in (first, other)]
+        if cohorts[0] != cohorts[1]:
+            yield f"{pair} predict different scans of the held-out cohort ({listed(sorted(cohorts[0] ^ cohorts[1]))})."
 
 
 def _targets(first: Member, other: Member) -> Iterator[str]:
@@ -199,13 +205,15 @@ def _identities(first: Member, second: Member) -> Iterator[str]:
 def _copies(first: Member, second: Member) -> Iterator[str]:
     """A copy of a run would count its vote twice and make the ensemble look sure of itself."""
     tables = [
-        member.predictions[[name for name in member.predictions if name.startswith("prob") or name == "prediction"]]
+        member.predictions[
+            [name for name in member.predictions if str(name).startswith(("probability_", "prediction"))]
+        ]
         for member in (first, second)
     ]
     if tables[0].equals(tables[1]):
         yield (
-            f"{first.name} and {second.name} predict exactly the same: one is a copy of the other, or was made with the "
-            "same seed. Give another seed (--set seed=43), other images or another model."
+            f"{first.name} and {second.name} predict exactly the same: one is a copy of the other, or was made with "
+            "the same seed. Give another seed (--set seed=43), other images or another model."
         )
 
 

@@ -148,7 +148,10 @@ def _correlations(maps: Sequence[Voxels], where: npt.NDArray[np.bool_]) -> tuple
     for number, one in enumerate(maps):
         values = _values(one, number)[where]
         for kind in (0, 1):
-            unit, found = _unit(values if kind == 0 else np.asarray(stats.rankdata(values), dtype=np.float64)), sums[kind]
+            unit, found = (
+                _unit(values if kind == 0 else np.asarray(stats.rankdata(values), dtype=np.float64)),
+                sums[kind],
+            )
             sums[kind] = None if unit is None or found is None else found + unit
     pairs = len(maps) * (len(maps) - 1)
     pearson, spearman = (None if found is None else float((found @ found - len(maps)) / pairs) for found in sums)

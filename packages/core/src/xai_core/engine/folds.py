@@ -21,6 +21,7 @@ from .applying import unread_copy
 from .attribution import check_explainers
 from .building import build_model, check_stored, check_unchanged
 from .calls import at_work
+from .covariates import values_for_trainer
 from .foldconfig import fold_config, fold_study
 from .hooks import Hooks
 from .leakfitted import fit_watched, note_people
@@ -33,7 +34,7 @@ from .study import Study
 from .units import Units, content_key
 from .versions import slot_identity, without_scoring
 
-__all__ = ["FoldModel", "pick_device", "predict", "train_fold", "training_key"]
+__all__ = ["FoldModel", "pick_device", "predict", "rows_identity", "train_fold", "training_key"]
 
 
 def pick_device(name: str) -> torch.device:
@@ -68,6 +69,7 @@ def training_key(study: Study, fold: Fold) -> str:
     ]
     return content_key(
         scans=scans,
+        covariates=values_for_trainer(study, [*study.part(fold.train), *study.part(fold.val)]),
         seed=config["seed"],
         device=pick_device(config["device"]).type,
         classes=study.classes,
@@ -280,6 +282,14 @@ class FoldModel:
         best = max(range(len(self.classes)), key=probabilities.__getitem__)
         named = {f"probability_{name}": p for name, p in zip(self.classes, probabilities, strict=True)}
         return {"prediction": self.classes[best], **named}
+
+
+def rows_identity(study: Study, indices: Sequence[int]) -> list[list[Any]]:
+    """Return what decides the rows of ``predict`` besides the network: a corrected site must not stay in them."""
+    return [
+        [study.names[i], study.identities[i], *(study.subjects[i].get(key) for key in ("target", "session_id", "site"))]
+        for i in indices
+    ]
 
 
 def predict(study: Study, fold_model: FoldModel, indices: Sequence[int], batch_size: int = 4) -> list[dict[str, Any]]:

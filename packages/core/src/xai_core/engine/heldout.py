@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .ensemblevote import vote
-from .folds import FoldModel, predict, training_key
+from .folds import FoldModel, predict, rows_identity, training_key
 from .progress import log
 from .scoring import across_folds, save_metrics, save_tables, scores_of
 from .seeding import seeded
@@ -16,9 +16,6 @@ from .tables import tsv
 from .units import Units, content_key
 from .validation import calibrated
 from .versions import slot_identity
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ["predict_held_out"]
 
@@ -44,8 +41,9 @@ def _predict(study: Study, units: Units, index: int, keys: dict[str, str]) -> Ro
     """Return a fold's predictions, made where they are not there, and note the unit's key."""
     fold, name = study.folds[index], f"{_GROUP}/fold-{index}"
     indices = study.part(fold.held_out)
-    scans = [[study.names[i], study.identities[i], study.subjects[i]["target"]] for i in indices]
-    keys[name] = content_key(training=training_key(study, fold), scans=scans, classes=study.classes)
+    keys[name] = content_key(
+        training=training_key(study, fold), scans=rows_identity(study, indices), classes=study.classes
+    )
     path = study.folder / ".xai" / _GROUP / f"fold-{index}.json"
     if not units.is_done(name, keys[name]):
         log.info("fold %d: predicting %d held-out scans", index, len(indices))

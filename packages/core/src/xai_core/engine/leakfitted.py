@@ -18,6 +18,7 @@ from .watching import files_read
 
 if TYPE_CHECKING:
     from .preprocessing import Preprocessing
+    from .results import RunResults
     from .study import Study
 
 __all__ = [
@@ -157,20 +158,31 @@ def pretrained_on_test(config: Mapping[str, Any], evidence: Evidence) -> Iterato
 
     Their files are known by the run folder that they lie in; people by their ids and by their images.
     """
+    for named, run, index in _origins(config, set()):
+        splits = run.splits()
+        rows = splits[(splits["fold"] == index) & splits["part"].isin(["train", "val"])]
+        people = set(rows["subject_id"].astype(str))
+        people |= _same_images(run, people, evidence)
+        yield from _seen(f"{named} holds weights that were trained", people, evidence.folds, "pretrained-on-test")
+
+
+def _origins(config: Mapping[str, Any], known: set[tuple[Path, int]]) -> Iterator[tuple[str, RunResults, int]]:
+    """Yield the folds (what names them, run, index) whose weights a study begins with, and those that these began with.
+
+    What a network learnt stays in it through any number of trainings.
+    """
     from .results import RunResults
 
     for kind in ("model", "training"):
         for path in _paths(config[kind]["params"]):
             found = _run_of(path)
-            if found is None:
+            if found is None or (found[0].resolve(), found[1]) in known:
                 continue
-            run, index = RunResults(found[0]), found[1]
-            splits = run.splits()
-            rows = splits[(splits["fold"] == index) & splits["part"].isin(["train", "val"])]
-            people = set(rows["subject_id"].astype(str))
-            people |= _same_images(run, people, evidence)
-            text = f"{path} ({kind}.params) holds weights that were trained"
-            yield from _seen(text, people, evidence.folds, "pretrained-on-test")
+            known.add((found[0].resolve(), found[1]))
+            run = RunResults(found[0])
+            yield f"{path} ({kind}.params)", run, found[1]
+            for named, earlier, index in _origins(run.config, known):
+                yield f"{named}, with which {path} began,", earlier, index
 
 
 def _paths(params: Any) -> Iterator[Path]:

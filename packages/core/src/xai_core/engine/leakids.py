@@ -7,14 +7,17 @@ from collections.abc import Iterable
 
 __all__ = ["look_alikes", "might_be_alike"]
 
-# A visit at the end of an id. Words for it say so by themselves; ADNI's _bl and _m12 and OASIS' _MR1 do after a number.
+# A visit at the end of an id. Words for it say so by themselves; ADNI's _bl and _m12, OASIS' _MR1, a
+# time (_year2, _12mo) and a date (_20140203) do after a number.
 _VISIT_WORD = re.compile(
     r"^(?P<person>.*\d.*?)[_\W]?(?<![a-z])"
     r"(?:ses(?:sion)?[_\W]?\w+|(?:visit|timepoint|run|follow-?up)[_\W]?\d*|baseline)$",
     re.IGNORECASE,
 )
 _VISIT_CODE = re.compile(
-    r"^(?P<person>.*\d{3}.*?)[_-](?:bl|sc|m\d{1,3}|mr_?d?\d+|v\d{1,2}|tp?\d{1,2}|wave\d+|fu\d*|y\d{1,2}|d\d{3,})$",
+    r"^(?P<person>.*\d{3}.*?)[_-](?:bl|sc|m\d{1,3}|mr_?d?\d+|v\d{1,2}|tp?\d{1,2}|wave\d+|fu\d*|y\d{1,2}|d\d{3,}"
+    r"|(?:year|yr|month|mo|week|wk)_?\d{1,3}|\d{1,3}_?(?:years?|yrs?|months?|mos?|weeks?|wks?)"
+    r"|(?:19|20)\d\d-?(?:0[1-9]|1[0-2])-?(?:0[1-9]|[12]\d|3[01]))$",
     re.IGNORECASE,
 )
 

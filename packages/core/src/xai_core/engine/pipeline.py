@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from .. import registry
 from ..config.resolve import resolve
@@ -14,23 +14,23 @@ from ..config.strictyaml import is_plain
 from ..config.structure import slots_of
 from ..errors import InputError, PluginError
 from .cohort import drop_stale_maps
+from .ensemblefiles import Combine
+from .ensemblefolds import AllFolds
 from .folds import pick_device
 from .heldout import predict_held_out
 from .hooks import Hooks
 from .progress import log, log_to
-from .results import RunResults
-from .runfolder import RESOLVED, prepare_folder, run_lock
+from .results import ENSEMBLE, RunResults
+from .runfolder import JOINED, RESOLVED, prepare_folder, run_lock
 from .scoring import finish_training
-from .single import TrainedFold
+from .single import Image, TrainedFold
 from .skipping import settle_scans
 from .stages import analyse, finish_explanations, report, run_folds, save_study
 from .study import Study
 from .units import Units
 
 if TYPE_CHECKING:
-    import nibabel as nib
-    import torchio as tio
-
+    from .ensemblefiles import EnsembleExplanation
     from .explaining import Explanation
 
 __all__ = ["Pipeline"]
@@ -85,9 +85,11 @@ class Pipeline:
         """Open a run folder.
 
         Raises:
-            InputError: It is not a run folder.
+            InputError: It is not a run folder, or an ensemble's, which has no networks of its own.
         """
         results = RunResults(folder)
+        if (results.folder / ENSEMBLE).is_file():
+            raise InputError(JOINED.format(results.folder))
         config = resolve(results.folder / RESOLVED).value
         # A run folder may have been moved since; it is where it is now.
         config["output"], config["name"] = (
@@ -193,25 +195,48 @@ class Pipeline:
         info = self.results.info
         return TrainedFold.load(self.config, self.folder, index, info["classes"])
 
-    def predict(
-        self, image: str | Path | nib.Nifti1Image | tio.ScalarImage, fold: int = 0, **options: Any
-    ) -> dict[str, Any]:
+    def all_folds(self, combine: Combine | None = None) -> AllFolds:
+        """Return all trained folds as an ensemble: its ``predict`` and ``explain``.
+
+        Args:
+            combine: How they vote; default: the mean.
+        """
+        return AllFolds(self.config, self.folder, combine or Combine())
+
+    def predict(self, image: Image, fold: int | Literal["all"] = 0, **options: Any) -> dict[str, Any]:
         """Predict one scan with a trained fold: ``prediction`` and ``probability_<class>``.
 
         Args:
             image: The scan.
-            fold: Which fold's network.
+            fold: Which fold's network; ``"all"``: they vote, see ``AllFolds.predict``.
             options: ``covariates`` and ``allow_training_people`` of ``TrainedFold.predict``.
         """
-        return self.fold(fold).predict(image, **options)
+        return (self.all_folds() if fold == "all" else self.fold(fold)).predict(image, **options)
+
+    @overload
+    def explain(
+        self, image: Image, explainers: Sequence[str] | None = ..., target: str | int | None = ..., fold: int = ...,
+        **options: Any,
+    ) -> dict[str, Explanation]: ...  # fmt: skip
+
+    @overload
+    def explain(
+        self, image: Image, explainers: Sequence[str] | None = ..., target: str | int | None = ...,
+        *, fold: Literal["all"], **options: Any,
+    ) -> dict[str, EnsembleExplanation]: ...  # fmt: skip
 
     def explain(
         self,
-        image: str | Path | nib.Nifti1Image | tio.ScalarImage,
+        image: Image,
         explainers: Sequence[str] | None = None,
         target: str | int | None = None,
-        fold: int = 0,
+        fold: int | Literal["all"] = 0,
         **options: Any,
-    ) -> dict[str, Explanation]:
-        """Explain one scan with a trained fold; arguments and further options as in ``TrainedFold.explain``."""
+    ) -> dict[str, Explanation] | dict[str, EnsembleExplanation]:
+        """Explain one scan with a trained fold; arguments and further options as in ``TrainedFold.explain``.
+
+        With ``fold="all"`` every fold explains it, and the maps are aggregated: see ``AllFolds.explain``.
+        """
+        if fold == "all":
+            return self.all_folds().explain(image, explainers, target, **options)
         return self.fold(fold).explain(image, explainers, target, **options)

@@ -19,6 +19,7 @@ from .cache import ScanCache
 from .cachekey import Contents
 from .cacheprefix import PrefixKeys, Step
 from .calls import at_work
+from .covariates import trainer_reads
 from .scans import image_of
 from .spatial import check_geometry
 from .study import Study
@@ -265,9 +266,10 @@ class TrainingVolumes(TorchDataset[tuple[Tensor, Tensor]]):
 
     @property
     def covariates(self) -> list[dict[str, Any]]:
-        """What is known of each scan besides its images: target, site, covariates."""
+        """What the trainer's ``covariates()`` names, of each scan: only these are known to decide its weights."""
+        names = trainer_reads(self._study.config)
         subjects = (self._study.subjects[index] for index in self._indices)
-        return [{k: v for k, v in subject.items() if not isinstance(v, tio.Image)} for subject in subjects]
+        return [{name: subject.get(name) for name in names} for subject in subjects]
 
     def __len__(self) -> int:
         return len(self._indices)

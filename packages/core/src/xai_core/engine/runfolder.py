@@ -14,19 +14,19 @@ from .results import ENSEMBLE
 from .units import Units, write_text
 from .versions import without_scoring
 
-__all__ = ["RESOLVED", "differences", "prepare_folder", "run_lock"]
+__all__ = ["JOINED", "RESOLVED", "differences", "prepare_folder", "run_lock"]
 
 RESOLVED = "pipeline.resolved.yaml"
+
+JOINED = (
+    "{} is an ensemble of finished runs: it has no networks of its own. Use the folders of its members (ensemble.json "
+    "names them), or join them again with 'xai ensemble'."
+)
+"""What is told of an ensemble's folder, the ``{}``, where networks are needed."""
 
 # Where the units run decides nothing in the results.
 _FREE = {"executor", "output", "name", "quality"}
 _GROWING = {"explainers", "evaluators", "analyses", "reports"}
-
-
-_JOINED = (
-    "{} is an ensemble of finished runs: it has no networks of its own. Use the folders of its members (ensemble.json "
-    "names them), or join them again with 'xai ensemble'."
-)
 
 
 def prepare_folder(config: Mapping[str, Any]) -> Path:
@@ -41,7 +41,7 @@ def prepare_folder(config: Mapping[str, Any]) -> Path:
     """
     folder = Path(config["output"], config["name"])
     if (folder / ENSEMBLE).is_file():
-        raise InputError(_JOINED.format(folder))
+        raise InputError(JOINED.format(folder))
     saved = folder / RESOLVED
     if saved.is_file():
         changed = differences(load_file(saved).value, config)

@@ -24,7 +24,7 @@ from .seeding import seeded
 from .seen import SEEN, FoldPeople, Value
 from .spatial import check_geometry
 
-__all__ = ["TrainedFold", "scan_from"]
+__all__ = ["Image", "TrainedFold", "scan_from"]
 
 Image = str | Path | Sequence[str | Path] | nib.Nifti1Image | tio.ScalarImage
 

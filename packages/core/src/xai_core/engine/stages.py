@@ -16,7 +16,7 @@ from .cohort import evaluation_rows, explain_fold
 from .controls import check_controls
 from .covariates import check_transforms
 from .explaining import unexplained_share
-from .folds import FoldModel, pick_device, predict, train_fold, training_key
+from .folds import FoldModel, pick_device, predict, rows_identity, train_fold, training_key
 from .hooks import Hooks
 from .leftout import write_left_out
 from .progress import log, log_to
@@ -123,8 +123,8 @@ def _run_fold(study: Study, units: Units, hooks: Hooks, index: int, *, explain: 
 def _predict_fold(study: Study, units: Units, index: int, load: Callable[[], FoldModel]) -> None:
     fold = study.folds[index]
     test = study.part(fold.test)
-    scans = [[study.names[i], study.identities[i], study.subjects[i]["target"]] for i in test]
-    key, name = content_key(training=training_key(study, fold), scans=scans), f"fold-{index}/predictions"
+    key = content_key(training=training_key(study, fold), scans=rows_identity(study, test))
+    name = f"fold-{index}/predictions"
     if units.is_done(name, key):
         return
     with units.make(name, key, ".xai/predictions") as temporary, seeded(0):

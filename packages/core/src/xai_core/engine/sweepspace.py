@@ -29,7 +29,7 @@ def drawn(sweep: SweepFile) -> list[Values]:
 
     Fewer than ``trials`` where there are not so many.
     """
-    rng = random.Random(unit_seed(sweep.value["seed"], "sweep"))  # noqa: S311 - nothing secret
+    rng = random.Random(unit_seed(sweep.value["seed"], "sweep"))
     found: dict[str, Values] = {}
     for _ in range(100 * sweep.trials):
         values = {parameter.path: _draw(parameter, rng) for parameter in sweep.parameters}
@@ -89,15 +89,13 @@ def propose(sweep: SweepFile, history: Sequence[tuple[Values, float | None]], se
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    direction = "maximize" if sweep.sign > 0 else "minimize"
+    direction = optuna.study.StudyDirection.MAXIMIZE if sweep.sign > 0 else optuna.study.StudyDirection.MINIMIZE
     study = optuna.create_study(direction=direction, sampler=optuna.samplers.TPESampler(seed=seed))
     space = {parameter.path: _distribution(parameter) for parameter in sweep.parameters}
     for values, score in history:
         state = optuna.trial.TrialState.FAIL if score is None else optuna.trial.TrialState.COMPLETE
         params = {parameter.path: _inside(parameter, values[parameter.path]) for parameter in sweep.parameters}
-        study.add_trial(
-            optuna.trial.create_trial(state=state, params=params, distributions=dict(space), value=score)
-        )
+        study.add_trial(optuna.trial.create_trial(state=state, params=params, distributions=dict(space), value=score))
     asked: Mapping[str, Any] = study.ask(space).params
     return {parameter.path: _outside(parameter, asked[parameter.path]) for parameter in sweep.parameters}
 
@@ -113,7 +111,8 @@ def _distribution(parameter: Parameter) -> Any:
 
 
 def _inside(parameter: Parameter, value: Any) -> Any:
-    return value if parameter.values is None else parameter.values.index(value)
+    # By text: for Python 1, 1.0 and True are one value.
+    return value if parameter.values is None else [repr(known) for known in parameter.values].index(repr(value))
 
 
 def _outside(parameter: Parameter, value: Any) -> Any:

@@ -14,7 +14,7 @@ from .. import registry
 from ..errors import InputError, PluginError
 from .calls import at_work
 from .foldconfig import fold_config
-from .folds import FoldModel, predict, training_key
+from .folds import FoldModel, predict, rows_identity, training_key
 from .repeats import numbered
 from .seeding import seeded
 from .study import Study
@@ -62,8 +62,10 @@ def predict_validation(study: Study, units: Units, index: int, load: Callable[[]
 
 
 def _unit(study: Study, index: int) -> tuple[str, str]:
-    """Name and key of a fold's predictions; the training's key holds the validation scans."""
-    return f"{_GROUP}/fold-{index}", content_key(training=training_key(study, study.folds[index]), part="val")
+    """Name and key of a fold's predictions."""
+    fold = study.folds[index]
+    rows = rows_identity(study, study.part(fold.val))
+    return f"{_GROUP}/fold-{index}", content_key(training=training_key(study, fold), part="val", scans=rows)
 
 
 def validation_rows(study: Study, index: int) -> list[dict[str, Any]]:

@@ -26,9 +26,9 @@ def verdict(name: str, found: Mapping[str, Any]) -> str:
     test, evidence = _decided(found)
     if evidence is None:
         return f"no statement: {test}."
-    better = "B" if (found["difference"] > 0) != (name in _LOWER_IS_BETTER) else "A"
+    better = _better(name, found["difference"])
     says = f"{better} is better on people like these ({test})" if evidence else f"no evidence of a difference ({test})"
-    return f"{says}; {_folds(found)}."
+    return f"{says}; {_folds(name, found, better if evidence else None)}."
 
 
 def _decided(found: Mapping[str, Any]) -> tuple[str, bool | None]:
@@ -42,13 +42,22 @@ def _decided(found: Mapping[str, Any]) -> tuple[str, bool | None]:
     return f"the interval of the difference {'holds' if inside else 'leaves out'} 0", not inside
 
 
-def _folds(found: Mapping[str, Any]) -> str:
+def _better(name: str, difference: float) -> str:
+    return "B" if (difference > 0) != (name in _LOWER_IS_BETTER) else "A"
+
+
+def _folds(name: str, found: Mapping[str, Any], better: str | None) -> str:
+    """What the test over folds says beside a first one that found ``better`` the better run, or none."""
     test = found.get("over_folds")
     if test is None:
         return "no test over folds"
     if test["p"] is None:
         return "the folds' differences are all the same, which no test can use"
-    says = "also over" if test["p"] < _LEVEL else "no evidence over"
+    of_folds = _better(name, test["mean"])
+    if test["p"] >= _LEVEL:
+        says = "no evidence over"
+    else:
+        says = "also over" if of_folds == better else f"but {of_folds} is better over"
     return f"{says} the folds, whose training parts overlap (corrected t-test p = {_p(test['p'])})"
 
 
