@@ -264,3 +264,44 @@ def test_scans_beside_the_mni_brain_are_refused(make_run: Callable[..., RunResul
 def test_contradictions_are_refused_before_any_work(params: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="needs scans in MNI space"):
         create("analysis", "group-maps", **params)
+
+
+def test_every_fold_that_tested_a_scan_counts(make_run: Callable[..., RunResults], tmp_path: Path) -> None:
+    people = [person(1, "CN", "CN"), person(2, "AD", "AD")]
+    run = make_run(people)
+    again = np.random.default_rng(9).normal(size=SHAPE).astype(np.float32)
+    for table, column in (("predictions", "prediction"), ("splits", "part")):
+        rows = pd.read_csv(run.folder / f"{table}.tsv", sep="\t")
+        second = rows[rows["subject_id"] == "sub-2"].assign(fold=1, repeat=1)
+        assert column in second
+        pd.concat([rows.assign(repeat=0), second]).to_csv(run.folder / f"{table}.tsv", sep="\t", index=False)
+    folder = run.folder / "derivatives" / "sub-2" / "anat"
+    nib.save(nib.Nifti1Image(again, RAS), folder / "sub-2_desc-lrpFold1_relevance.nii.gz")
+    sidecar = json.loads((folder / "sub-2_desc-lrp_relevance.json").read_text())
+    (folder / "sub-2_desc-lrpFold1_relevance.json").write_text(json.dumps({**sidecar, "fold": 1}))
+    table = analysed(run, tmp_path / "out").set_index("group")
+    assert table["n"].to_dict() == {"CN": 1, "AD": 1}
+    mean = nib.load(tmp_path / "out" / table.loc["AD", "file"]).get_fdata()
+    np.testing.assert_allclose(mean, (people[1]["map"] + again) / 2, rtol=1e-5, atol=1e-6)
+
+
+def test_maps_of_scans_registered_within_the_run_are_brought_to_mni_space(
+    make_run: Callable[..., RunResults], tmp_path: Path
+) -> None:
+    # The second person lay 16 mm too far to the left; the registration found 8, and two voxels more are in the map.
+    people = [person(1, "CN", "CN"), person(2, "CN", "CN")]
+    people[1]["map"] = np.roll(people[0]["map"], 2, axis=0)
+    people[1]["affine"] = RAS - np.array([[0, 0, 0, 16.0], *([[0] * 4] * 3)])
+    way = np.eye(4)
+    way[0, 3] = 8.0
+    run = make_run(people)
+    path = run.folder / "derivatives" / "sub-2" / "anat" / "sub-2_desc-lrp_relevance.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "to_mni": way.tolist()}))
+    with pytest.raises(InputError, match="resample: true"):
+        analysed(run, tmp_path / "refused", by=None)
+    analysed(run, tmp_path / "out", by=None, resample=True, spacing=4)
+    found = nib.load(next((tmp_path / "out").glob("*.nii.gz")))
+    voxel = np.linalg.inv(found.affine) @ RAS @ [5, 6, 4, 1]
+    x, y, z = np.round(voxel[:3]).astype(int)
+    assert np.allclose(voxel[:3], [x, y, z])
+    assert found.get_fdata()[x, y, z] == pytest.approx(people[0]["map"][5, 6, 4], abs=1e-4)

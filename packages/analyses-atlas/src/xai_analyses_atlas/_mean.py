@@ -39,6 +39,8 @@ def mean_map(
     total: Array | None = None
     for record in records:
         data, found = _relevance(record.path)
+        if mni and "to_mni" in record.sidecar:  # registered within the run; its map lies where its scan does
+            found = Grid(found.shape, np.asarray(record.sidecar["to_mni"], dtype=np.float64) @ found.affine)
         if mni and not meets_mni_brain(found):
             raise InputError(
                 f"{record.path} does not meet the MNI brain: {found}. Is the scan registered to MNI space? If all "

@@ -18,6 +18,7 @@ from .attribution import check_untouched, fingerprint
 from .calls import at_work
 from .controls import with_controls
 from .explaining import attribute_subject, map_path, on_scan_grid
+from .foldconfig import fold_study
 from .folds import FoldModel, training_key
 from .hooks import Hooks
 from .imagefiles import to_explain
@@ -140,6 +141,7 @@ def _wanted(study: Study, index: int) -> dict[tuple[int, int], dict[str, str]]:
     """Return name and key of the units of every test scan (its position) and explainer (its position) of a fold."""
     fold = study.folds[index]
     key = training_key(study, fold)
+    study = fold_study(study, index)
     return {
         (scan, position): _units_of(study, scan, slot, index, key)
         for scan in study.part(fold.test)

@@ -197,6 +197,8 @@ def _sidecar(
         **_channels(scan, attribution),
         "voxel_volume_ratio": float(abs(np.linalg.det(grids[0]) / np.linalg.det(grids[1]))),
         "network_grid": list(image_of(prepared).spatial_shape),
+        # Of a registration that left the scan where it is: from the map's world to MNI space.
+        **({"to_mni": np.asarray(prepared["to_mni"]).tolist()} if "to_mni" in prepared else {}),
         # What an explainer with a law of conservation says of it; everybody reads it at one place.
         **({"conservation": details.pop("conservation")} if isinstance(details.get("conservation"), Mapping) else {}),
         "details": details,

@@ -284,8 +284,9 @@ class FoldModel:
         return {"prediction": self.classes[best], **named}
 
 
-def rows_identity(study: Study, indices: Sequence[int]) -> list[list[Any]]:
-    """Return what decides the rows of ``predict`` besides the network: a corrected site must not stay in them."""
+def rows_identity(study: Study, index: int, indices: Sequence[int]) -> list[list[Any]]:
+    """Return what decides a fold's rows of ``predict`` besides the network: a corrected site must not stay in them."""
+    study = fold_study(study, index)
     return [
         [study.names[i], study.identities[i], *(study.subjects[i].get(key) for key in ("target", "session_id", "site"))]
         for i in indices

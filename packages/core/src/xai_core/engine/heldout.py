@@ -42,7 +42,7 @@ def _predict(study: Study, units: Units, index: int, keys: dict[str, str]) -> Ro
     fold, name = study.folds[index], f"{_GROUP}/fold-{index}"
     indices = study.part(fold.held_out)
     keys[name] = content_key(
-        training=training_key(study, fold), scans=rows_identity(study, indices), classes=study.classes
+        training=training_key(study, fold), scans=rows_identity(study, index, indices), classes=study.classes
     )
     path = study.folder / ".xai" / _GROUP / f"fold-{index}.json"
     if not units.is_done(name, keys[name]):

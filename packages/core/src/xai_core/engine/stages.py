@@ -123,7 +123,7 @@ def _run_fold(study: Study, units: Units, hooks: Hooks, index: int, *, explain: 
 def _predict_fold(study: Study, units: Units, index: int, load: Callable[[], FoldModel]) -> None:
     fold = study.folds[index]
     test = study.part(fold.test)
-    key = content_key(training=training_key(study, fold), scans=rows_identity(study, test))
+    key = content_key(training=training_key(study, fold), scans=rows_identity(study, index, test))
     name = f"fold-{index}/predictions"
     if units.is_done(name, key):
         return

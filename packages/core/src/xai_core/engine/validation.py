@@ -64,7 +64,7 @@ def predict_validation(study: Study, units: Units, index: int, load: Callable[[]
 def _unit(study: Study, index: int) -> tuple[str, str]:
     """Name and key of a fold's predictions."""
     fold = study.folds[index]
-    rows = rows_identity(study, study.part(fold.val))
+    rows = rows_identity(study, index, study.part(fold.val))
     return f"{_GROUP}/fold-{index}", content_key(training=training_key(study, fold), part="val", scans=rows)
 
 
