@@ -121,7 +121,11 @@ def test_like_the_formula(shrink: bool, scale: bool, preserve: list[str]) -> Non
     assert np.abs(expected - values).max() > 1  # there was something to do
 
 
-def test_like_neurocombat(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [({}, {}), ({"eb": False}, {"empirical_bayes": False}), ({"mean_only": True}, {"scale": False})],
+)
+def test_like_neurocombat(theirs: dict[str, Any], ours: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     combat = pytest.importorskip("neuroCombat").neuroCombat
     source = sys.modules[combat.__module__]
     subjects = study()
@@ -130,8 +134,8 @@ def test_like_neurocombat(monkeypatch: pytest.MonkeyPatch) -> None:
     table = pd.DataFrame(PEOPLE)[["site", "age", "sex"]]
     # It ends when no estimate moves by more than 1e-4, and this package at 1e-8.
     monkeypatch.setattr(source.it_sol, "__defaults__", (1e-12,))
-    expected = combat(values[:, varies].T, table, "site", ["sex"], ["age"])["data"].T
-    transform = fitted(subjects, preserve=["age", "sex"])
+    expected = combat(values[:, varies].T, table, "site", ["sex"], ["age"], **theirs)["data"].T
+    transform = fitted(subjects, preserve=["age", "sex"], **ours)
     found = voxels([transform(s) for s in subjects])[:, varies]
     assert np.abs(found - expected).max() / np.abs(expected).max() < 1e-6
 
@@ -269,6 +273,21 @@ def test_a_study_is_checked_before_anything_is_read() -> None:
         check(gaps, [0], preserve=["age"])
     with pytest.raises(InputError, match=r"site gives the class away \(a: CN, b: AD\)"):
         check([{**p, "site": "b" if p["target"] == "AD" else "a"} for p in PEOPLE], [0])
+
+
+def test_a_site_that_controls_would_write_into_the_scans_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    check(PEOPLE, [0], fit_on="controls")
+    assert not caplog.text
+    mixed = [{**p, "site": "ab"[number % 7 < 3]} for number, p in enumerate(PEOPLE)]
+    rows = [{**p, "target": "AD" if (p["site"] == "a") == (number % 5 > 0) else "CN"} for number, p in enumerate(mixed)]
+    check(rows, [0], fit_on="all")
+    assert not caplog.text
+    check(rows, [0], fit_on="controls")
+    site, ill = (
+        np.array([row[name] == value for row in rows[1:]]) for name, value in (("site", "a"), ("target", "AD"))
+    )
+    share = 100 * (1 - (1 - np.corrcoef(site, ill)[0, 1] ** 2) * 33 / 32)
+    assert f"harmonize: what it removes tells {share:.0f} %" in caplog.text
 
 
 class TestConformance(TransformConformance):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, cast
 
@@ -159,6 +160,23 @@ def test_controls_alone_are_read_and_once() -> None:
     lazy = Lazy(study(), CONTROLS)
     transform = fitted(lazy)
     assert lazy.read == len(CONTROLS)
+    assert torch.equal(transform.state_dict()["coefficients"], fitted(study()).state_dict()["coefficients"])
+
+
+def test_one_scan_is_in_memory_at_a_time() -> None:
+    made_so_far: list[weakref.ref[tio.Image]] = []
+    most = 0
+
+    class Made(Lazy):
+        def __getitem__(self, index: Any) -> Any:
+            nonlocal most
+            made = subject(PEOPLE[index], index)
+            made_so_far.append(weakref.ref(made["image"]))
+            most = max(most, sum(reference() is not None for reference in made_so_far))
+            return made
+
+    transform = fitted(Made(study(), CONTROLS))
+    assert most <= 2  # the last one goes once the next is there
     assert torch.equal(transform.state_dict()["coefficients"], fitted(study()).state_dict()["coefficients"])
 
 
@@ -392,7 +410,7 @@ def test_a_confound_that_slopes_of_controls_would_write_into_the_scans_is_told(
     train = people[:30]
     y, x = np.array([a["target"] == "AD" for a in train]), np.array([a["age"] for a in train])
     share = 100 * (1 - (1 - np.corrcoef(x, y)[0, 1] ** 2) * 29 / 28)  # adjusted R2 of one regressor
-    assert f"tell {share:.0f} % of the target's variance" in caplog.text
+    assert f"residualize: what it removes tells {share:.0f} % of the target's variance" in caplog.text
     assert "fit_on: all" in caplog.text
 
 

@@ -190,3 +190,14 @@ def test_a_study_with_gaps_is_refused_before_anything_is_made(folder: Path) -> N
     with pytest.raises(InputError, match=r"residualize: some people lack a covariate \(age: sub-03, sub-07\)"):
         pipeline(folder).run("train")
     assert not (folder / "study-results").exists()
+
+
+def test_augmentation_that_moves_voxels_comes_last(folder: Path) -> None:
+    made = pipeline(folder)
+    transforms = made.config["data"]["transforms"]
+    transforms.insert(1, {"name": "random-flip", "params": {}})
+    with pytest.raises(InputError, match=r"harmonize knows each voxel by its place, and random-flip before it moves"):
+        made.run("train")
+    transforms[1] = {"name": "random-noise", "params": {}}
+    transforms.append({"name": "random-flip", "params": {}})
+    made.run("train")

@@ -8,6 +8,7 @@ import json
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ import pytest
 from xai_core.errors import InputError
 from xai_datasets_mri import _simulation_cohort
 from xai_datasets_mri._simulation_cohort import write_cohort
-from xai_datasets_mri._simulation_person import Cohort
+from xai_datasets_mri._simulation_image import image_grid, tissue
+from xai_datasets_mri._simulation_person import Cohort, draw_person
 from xai_datasets_mri.simulated import SimulatedAtrophy
 
 SMALL = Cohort(("CN", "AD"), 8.0, 1.0, "none", 0)
@@ -136,11 +138,29 @@ def test_without_severity_nothing_is_changed(tmp_path: Path) -> None:
     "params",
     [
         {"subjects": 5}, {"groups": ["CN", "MCI"]}, {"resolution": 3}, {"severity": 0.5}, {"confounding": "age"},
-        {"seed": 1},
+        {"seed": 1}, {"shape_variation": 0.5},
     ],
 )  # fmt: skip
 def test_other_images_have_another_folder(params: dict[str, Any]) -> None:
     assert SimulatedAtrophy(**params).cohort_folder != SimulatedAtrophy().cohort_folder
+
+
+def test_a_later_parameter_leaves_earlier_cohorts_alone(tmp_path: Path) -> None:
+    # Folder and bytes as they were before the parameter was there.
+    assert SimulatedAtrophy().cohort_folder.name == "CN-AD-120x4mm-047db0f067"
+    for variation, told in ((1.0, False), (0.5, True)):
+        write_cohort(replace(SMALL, shape_variation=variation), 1, tmp_path / str(variation))
+        description = (tmp_path / str(variation) / "dataset_description.json").read_text(encoding="utf-8")
+        assert ("shape_variation" in description) == told
+
+
+def test_brains_that_differ_less_are_more_alike() -> None:
+    def spread(variation: float) -> float:
+        cohort, grid = Cohort(("CN", "AD"), 8.0, 0.0, "none", 0, variation), image_grid(8.0)
+        brains = [tissue(draw_person(cohort, number), grid).t1 for number in range(3)]
+        return float(np.std(brains, axis=0).mean())
+
+    assert spread(0.15) < 0.5 * spread(1.0)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError()])

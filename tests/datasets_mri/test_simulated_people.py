@@ -92,6 +92,16 @@ def test_people_differ() -> None:
     assert not np.array_equal(first.deformation[0][1], second.deformation[0][1])
 
 
+def test_shape_variation_scales_how_people_differ() -> None:
+    before, after = people(PLAIN)[7], draw_person(replace(PLAIN, shape_variation=0.25), 7)
+    assert np.allclose(after.linear - np.eye(3), 0.25 * (before.linear - np.eye(3)))
+    assert np.allclose(after.shift, 0.25 * before.shift)
+    for (_, one), (_, other) in zip(before.deformation, after.deformation, strict=True):
+        assert np.allclose(other, 0.25 * one)
+    same = ("age", "sex", "site", "severity", "ventricle_widening", "sulcus_widening")
+    assert all(getattr(before, name) == getattr(after, name) for name in same)
+
+
 def test_men_have_larger_heads() -> None:
     volumes = {sex: np.mean([1 / np.linalg.det(p.linear) for p in people(PLAIN) if p.sex == sex]) for sex in ("F", "M")}
     assert volumes["M"] / volumes["F"] == pytest.approx(1.09, abs=0.03)

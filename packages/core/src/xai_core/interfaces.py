@@ -92,7 +92,8 @@ class Transform(Component):
         A ``torchio.transforms.augmentation.RandomTransform`` is applied to training scans only. One that learns
         from data has ``fit(subjects)``, called with the training part of a fold only, ``state_dict()`` and
         ``load_state_dict(state)``. Geometry may change only together with the image's affine; a relevance map
-        finds its way back to the scan through it.
+        finds its way back to the scan through it. One whose attribute ``voxelwise`` is true learns each voxel by its
+        place; augmentation that moves voxels is refused before it.
 
         The ``subjects`` of ``fit`` are a sequence that prepares a scan when it is asked for. Its attribute ``about``
         lists what is known of each (target, covariates) and reads no image. One that brings a state from elsewhere

@@ -106,20 +106,27 @@ def told_by(rows: Sequence[Row], design: Design) -> float:
 def warn_of_imprint(
     step: str, table: pd.DataFrame, folds: Sequence[Fold], design: Callable[[Sequence[Row]], Design], who: str
 ) -> None:
-    """Say where the errors of slopes that are learnt from some people write the confound into everybody's scan.
+    """Say where the errors of what is learnt from some people write the confound into everybody's scan.
 
     With more voxels than people, the slopes' errors form a pattern that is in every corrected scan, in proportion to
     the person's covariate. Slopes from the whole training part leave no such relation in it that could be learnt.
+
+    Args:
+        step: The transform's name.
+        table: One row for each scan.
+        folds: The divisions of the people.
+        design: Codes what is removed, from the rows of a training part.
+        who: The people whom it is learnt from.
     """
     rows = rows_of(table)
     parts = [_of(rows, fold.train) for fold in folds]
     share = max((told_by(part, design(part)) for part in parts), default=0.0)
     if share > _CONFOUNDED:
         log.warning(
-            "%s: the covariates tell %.0f %% of the target's variance in the training part, and their slopes are "
-            "learnt from its %s alone. The slopes' errors are a pattern that grows with the covariate in every "
-            "corrected scan: a network can read the covariate, and so the target, from it. fit_on: all prevents this, "
-            "and takes as much of the disease's own effect away; groups that are matched need neither.",
+            "%s: what it removes tells %.0f %% of the target's variance in the training part, and is learnt from its "
+            "%s alone. The errors of such estimates are a pattern in every corrected scan, by which a network can read "
+            "the covariate, and so the target. fit_on: all prevents this, and takes as much of the disease's own "
+            "effect away; groups that are matched need neither.",
             step, 100 * share, who,
         )  # fmt: skip
 

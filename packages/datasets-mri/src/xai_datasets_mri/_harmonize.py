@@ -139,6 +139,8 @@ class ScanHarmonize(InputOnly):
         **kwargs: As for ``torchio.Transform``.
     """
 
+    voxelwise = True
+
     def __init__(
         self,
         site: str,

@@ -142,6 +142,8 @@ class ScanResidualize(InputOnly):
         **kwargs: As for ``torchio.Transform``.
     """
 
+    voxelwise = True
+
     def __init__(
         self,
         covariates: Sequence[str],

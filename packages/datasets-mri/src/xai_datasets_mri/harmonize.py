@@ -22,7 +22,8 @@ class Harmonize(Transform):
 
     Each site's mean and spread, given the covariates to be preserved, are estimated with empirical Bayes over all
     voxels and taken out of its scans. Voxels must show the same place in everybody. A disease that is more frequent
-    at one site is partly taken for the site; fit to the controls (``fit_on: controls``) to avoid it.
+    at one site is partly taken for the site. Fitting to the controls (``fit_on: controls``) avoids this, but then the
+    errors of the estimates tell a network the site, and so the disease.
 
     Sources: Johnson, Li & Rabinovic 2007, doi:10.1093/biostatistics/kxj037; Fortin et al. 2018,
     doi:10.1016/j.neuroimage.2017.11.024.
@@ -106,7 +107,9 @@ class Harmonize(Transform):
             InputError: People lack a site or a covariate, one of these gives the class away, a site has a single
                 person in a training part, or a person's site is unknown to the fold.
         """
-        from ._confound_checks import check_study
+        from ._confound_checks import check_study, warn_of_imprint
+        from ._design import Design
+        from ._fit_people import who_fits
         from ._harmonize import ScanHarmonize
 
         transform = ScanHarmonize(**self.params)
@@ -114,3 +117,6 @@ class Harmonize(Transform):
         used = [self.params["site"], *self.params["preserve"]]
         unknown = self.params["unknown"]
         check_study("harmonize", table, folds, classes, used, allowed, unknown, lambda rows: transform.design(rows)[0])
+        if self.params["fit_on"] != "all":
+            site, who = self.params["site"], who_fits(self.params["fit_on"])
+            warn_of_imprint("harmonize", table, folds, lambda rows: Design.fit(rows, [site], [site], {}), who)

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import torchio as tio
+
 from .. import registry
+from ..errors import InputError
+from .applying import is_random, steps_of
 from .calls import at_work
 from .units import content_key
 
@@ -64,7 +68,22 @@ def check_transforms(study: Study) -> None:
     Raises:
         InputError: A transform cannot be fitted or applied to it.
     """
+    _check_order(study.config)
     for slot in study.config["data"]["transforms"]:
         transform = registry.create("transform", slot["name"], **slot["params"])
         with at_work("transform", slot["name"], "checking the study"):
             transform.check_study(study.table, study.folds, study.classes)
+
+
+def _check_order(config: Mapping[str, Any]) -> None:
+    """Refuse a voxel-wise model behind augmentation that moves voxels: it would be applied to the wrong ones."""
+    moving = None
+    for slot in config["data"]["transforms"]:
+        for step in steps_of(registry.create("transform", slot["name"], **slot["params"]).build()):
+            if moving is not None and getattr(step, "voxelwise", False):
+                raise InputError(
+                    f"data.transforms: {slot['name']} knows each voxel by its place, and {moving} before it moves "
+                    "voxels at random. Put random transforms last."
+                )
+            if is_random(step) and not isinstance(step, tio.transforms.IntensityTransform):
+                moving = slot["name"]
