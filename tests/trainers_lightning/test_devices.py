@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import importlib
 import pickle
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -93,21 +92,29 @@ def test_a_share_counts_its_batches(number: int, training: bool) -> None:
         assert len(mine) == len(list(mine))
 
 
-def test_a_process_that_dies_ends_the_training(context: Any) -> None:
-    with pytest.raises(RunError, match=r"Process \d of the 2 that train together was killed by signal 9"):
-        trainer(devices=2).train(network(), TensorDatasetThatKills(), None, context())
+# In a module of its own: the processes find it by its name, and the tests have none that they could import.
+DEADLY = """
+import os, signal
+from torch.utils.data import TensorDataset
 
+class Deadly(TensorDataset):
+    def __init__(self, *tensors):
+        super().__init__(*tensors)
+        self.targets, self.home = tensors[1], os.getpid()
 
-class TensorDatasetThatKills(TensorDataset):
-    def __init__(self) -> None:
-        super().__init__(*scans(1).tensors)
-        self.targets = self.tensors[1]
-        self.home = os.getpid()
-
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, index):
         if os.getpid() != self.home:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().__getitem__(index)
+"""
+
+
+def test_a_process_that_dies_ends_the_training(context: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "deadly_scans.py").write_text(DEADLY, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    deadly = importlib.import_module("deadly_scans").Deadly(*scans(1).tensors)
+    with pytest.raises(RunError, match=r"Process \d of the 2 that train together was killed by signal 9"):
+        trainer(devices=2).train(network(), deadly, None, context())
 
 
 @pytest.mark.parametrize("error", [InputError("wrong"), RunError("failed"), ConfigError(["one", "two"])])
