@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,6 @@ from .settings import settings_of
 
 __all__ = ["canonical_form"]
 
-_NARROW = 8  # channels
 _KEPT = 2  # forms for each network: its batches and the last, smaller one
 
 
@@ -74,8 +73,6 @@ def _make(model: nn.Module, volumes: Tensor, passed: Sequence[str], merge_norms:
     settings = settings_of(model)
     tensors = _digests(model)
     copy = isolated_copy(model)
-    if _is_narrow(copy):
-        cast(Any, copy).to(memory_format=torch.channels_last_3d)
     inputs = volumes.detach().to(next(copy.parameters(), volumes).device, precision(copy)).clone()
     trials = [(inputs, logits(copy, inputs))]
     # What the form misses may not show at these volumes: a bound that none of their voxels reaches, say.
@@ -100,15 +97,6 @@ def _make(model: nn.Module, volumes: Tensor, passed: Sequence[str], merge_norms:
         del forms[next(iter(forms))]
     forms[key] = _Kept(tensors, settings, canonical)
     return canonical
-
-
-def _is_narrow(model: nn.Module) -> bool:
-    """Whether every 3D convolution has so few channels that oneDNN, which fills them up to 8 or 16, wastes memory.
-
-    With the channels last in memory it does not: the convolutions of a network with 5 channels take a third less.
-    """
-    layers = [module for module in model.modules() if isinstance(module, nn.Conv3d)]
-    return bool(layers) and all(max(layer.in_channels, layer.out_channels) <= _NARROW for layer in layers)
 
 
 def precision(model: nn.Module) -> torch.dtype:
