@@ -379,11 +379,11 @@ def test_reparametrised_layers_are_never_stale(wrap: Callable[[nn.Module], nn.Mo
     assert any("weight" in name for name, _ in model.conv.named_parameters())
 
 
-def computed(model: nn.Module) -> None:
+def computed(model: nn.Module, volumes: torch.Tensor = X) -> None:
     """Compare without a copy of the network, which the old weight norm does not allow after a forward."""
-    form = canonical_form(model, X)
+    form = canonical_form(model, volumes)
     with torch.no_grad():
-        torch.testing.assert_close(form.network(X), model(X), rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(form.network(volumes), model(volumes), rtol=1e-4, atol=1e-6)
 
 
 def test_the_random_numbers_of_others_stay_as_they_are() -> None:
@@ -391,3 +391,18 @@ def test_the_random_numbers_of_others_stay_as_they_are() -> None:
     state = torch.get_rng_state()
     canonical_form(model, X)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+class Viewing(nn.Module):
+    """Few channels, and a view that only the memory order of its own network allows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.dense = nn.Conv3d(1, 4, 3), nn.Linear(4 * 5 * 6 * 4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.dense(self.conv(x).relu().view(len(x), -1))
+
+
+def test_the_form_keeps_the_memory_order_of_the_network() -> None:
+    computed(Viewing().eval(), torch.randn(2, 1, 7, 8, 6))

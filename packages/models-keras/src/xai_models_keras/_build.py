@@ -9,7 +9,7 @@ from __future__ import annotations
 import keyword
 import operator
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -20,6 +20,7 @@ from ._shapes import shapes
 
 __all__ = ["build"]
 
+_NARROW = 8  # channels
 _CLASSES: Mapping[str, type[nn.Module]] = {
     name: getattr(nn, name)
     for name in (
@@ -142,6 +143,11 @@ def _load(where: str, network: fx.GraphModule, state: Mapping[str, Tensor]) -> N
         rest = f", and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise InputError(f"{where}: the weights do not fit the network: {'; '.join(problems[:5])}{rest}.")
     network.load_state_dict(dict(state), assign=True)
+    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv3d)]
+    if all(max(layer.in_channels, layer.out_channels) <= _NARROW for layer in convolutions):
+        # oneDNN fills few channels up to 8 or 16, unless they are last in memory. Of the layers here none minds.
+        for layer in convolutions:
+            cast(Any, layer).to(memory_format=torch.channels_last_3d)
 
 
 def _described(value: Tensor) -> str:
