@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from xai_core import InputError
 from xai_core.schemas import did_you_mean
 
+from ._people import tested_people
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -43,7 +45,7 @@ def grouped(run: RunResults, by: str | None, *, only_correct: bool) -> Groups:
     Raises:
         InputError: The column does not exist, is empty or has too many values, or nobody is left.
     """
-    table = _table(run)
+    table = tested_people(run)
     if only_correct and run.task != "classification":
         raise InputError(f"{run.folder} is a regression: nobody is predicted correctly or not. Set only: all.")
     labels = ["all"] * len(table) if by is None else _labels(table, by, run)
@@ -62,12 +64,6 @@ def grouped(run: RunResults, by: str | None, *, only_correct: bool) -> Groups:
         why = "nobody was predicted correctly" if only_correct else "the run has no test scans"
         raise InputError(f"{run.folder}: every group is empty: {why}.")
     return Groups(scans, list(dict.fromkeys(without)), wrong)
-
-
-def _table(run: RunResults) -> pd.DataFrame:
-    predictions, subjects = run.predictions(), run.subjects()
-    new = [column for column in subjects.columns if column not in predictions.columns or column == "scan_id"]
-    return predictions.merge(subjects[new], on="scan_id", how="left", validate="m:1")
 
 
 def _labels(table: pd.DataFrame, by: str, run: RunResults) -> list[str | None]:

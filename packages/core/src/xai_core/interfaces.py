@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from .component import Component
 from .trainer import Trainer
-from .types import Attribution, Fold
+from .types import Attribution, Fold, Task
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor as FuturesExecutor
@@ -238,6 +238,28 @@ class Evaluator(Component):
 
 class Analysis(Component):
     """Turns the relevance maps of a cohort into tables, maps and figures."""
+
+    def check_study(self, table: pd.DataFrame, task: Task, classes: Sequence[str] | None) -> None:
+        """Refuse what is sure to fail after days of training; called before anything is trained. Default: nothing.
+
+        Args:
+            table: One row for each scan: ``scan_id``, ``subject_id``, ``target``, the covariates and the paths of the
+                images.
+            task: ``"classification"`` or ``"regression"``.
+            classes: Class names, the positive class of a binary study last; None for a regression.
+
+        Raises:
+            InputError: The study lacks what the analysis needs; the message names the parameter.
+        """
+        return
+
+    def inputs(self, run: RunResults) -> Sequence[Path]:
+        """Return the files besides the run's own results whose content decides the outcome. Default: none.
+
+        An atlas, a table of brain features, a map that a person brings along: where one changed, the next run carries
+        out the analysis anew. Files that a parameter of the format ``path`` names need not be returned.
+        """
+        return ()
 
     @abstractmethod
     def analyse(self, run: RunResults, output: Path) -> None:

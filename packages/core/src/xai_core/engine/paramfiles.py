@@ -11,7 +11,7 @@ from typing import Any
 from .. import registry
 from .units import file_hash
 
-__all__ = ["param_files"]
+__all__ = ["param_files", "path_hash"]
 
 
 def param_files(kind: str, slot: Mapping[str, Any]) -> dict[str, str]:
@@ -27,11 +27,14 @@ def param_files(kind: str, slot: Mapping[str, Any]) -> dict[str, str]:
         if properties.get(name, {}).get("format") == "path" and isinstance(value, str | Path):
             path = Path(value)
             if path.exists():
-                found[name] = _content(path)
+                found[name] = path_hash(path)
     return found
 
 
-def _content(path: Path) -> str:
+def path_hash(path: Path) -> str:
+    """Return the SHA-256 of a file or of a folder's files and their names; ``"absent"`` where there is neither."""
+    if not path.exists():
+        return "absent"
     if path.is_file():
         return _of_file(path)
     files = sorted(each for each in path.rglob("*") if each.is_file())

@@ -19,6 +19,7 @@ from .explaining import unexplained_share
 from .folds import FoldModel, pick_device, predict, rows_identity, train_fold, training_key
 from .hooks import Hooks
 from .leftout import write_left_out
+from .paramfiles import path_hash
 from .progress import log, log_to
 from .results import RunResults
 from .seeding import seeded, unit_seed
@@ -44,6 +45,7 @@ def save_study(study: Study, folder: Path) -> None:
 
     _check_trainer(study)
     check_transforms(study)
+    _check_analyses(study)
     splits = [
         {"fold": index, "repeat": fold.repeat, "part": part, "subject_id": person}
         for index, fold in enumerate(study.folds)
@@ -80,6 +82,14 @@ def _check_trainer(study: Study) -> None:
     with at_work("trainer", slot["name"], "checking the study"):
         trainer.check_study(study.table, study.task, study.classes)
         check_validation(study, trainer)
+
+
+def _check_analyses(study: Study) -> None:
+    """Let each analysis refuse the study now, not after days of training."""
+    for slot in study.config["analyses"]:
+        analysis = registry.create("analysis", slot["name"], **slot["params"])
+        with at_work("analysis", slot["name"], "checking the study"):
+            analysis.check_study(study.table, study.task, study.classes)
 
 
 def run_folds(study: Study, units: Units, hooks: Hooks, *, explain: bool) -> None:
@@ -175,14 +185,18 @@ def analyse(study: StudyFacts, units: Units, hooks: Hooks) -> None:
     """Carry out every analysis that is not done already."""
     for slot in study.config["analyses"]:
         name = f"analysis/{slot['id']}"
-        key = content_key(results=_results_key(study), slot=slot_identity("analysis", slot))
+        results, analysis = RunResults(study.folder), registry.create("analysis", slot["name"], **slot["params"])
+        with at_work("analysis", slot["name"], "naming its files"):
+            files = {str(path): path_hash(path) for path in analysis.inputs(results)}
+        identity = slot_identity("analysis", slot)
+        key = content_key(results=_results_key(study), slot=identity, **({"files": files} if files else {}))
         if units.is_done(name, key):
             log.info("analysis %s is done already", slot["id"])
             continue
         log.info("analysis %s", slot["id"])
         seed, doing = unit_seed(study.config["seed"], name), "analysing the run"
         with units.make(name, key, name) as folder, seeded(seed), at_work("analysis", slot["name"], doing):
-            registry.create("analysis", slot["name"], **slot["params"]).analyse(RunResults(study.folder), folder)
+            analysis.analyse(results, folder)
         hooks.call("xai_analysis_finished", analysis=slot["id"], folder=study.folder / name)
 
 
