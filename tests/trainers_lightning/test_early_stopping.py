@@ -71,6 +71,14 @@ def test_small_gains_add_up(context: Any) -> None:
     assert watched(too_slowly, monitor="train_loss", early_stopping=3, min_delta=0.01) == (4, 3)
 
 
+def test_waiting_begins_when_the_whole_network_trains() -> None:
+    """The head alone stands still for epochs 1 to 5; with 4 of them for the head, patience 2 ends after epoch 5."""
+    losses = [1.0, *[2.0] * 9]
+    assert watched(losses, monitor="train_loss", early_stopping=2, head_epochs=4) == (6, 0)
+    gains = [1.0, *[2.0] * 4, 0.5, *[2.0] * 4]
+    assert watched(gains, monitor="train_loss", early_stopping=2, head_epochs=4) == (8, 5)
+
+
 def test_the_training_loss_needs_no_validation_part(blobs: Any, network: Any, context: Any) -> None:
     model = network(2)
     params = {"epochs": 40, "learning_rate": 0.02, "monitor": "train_loss", "early_stopping": 3, "min_delta": 0.05}

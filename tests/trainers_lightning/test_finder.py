@@ -60,6 +60,20 @@ def test_auto_learns_and_leaves_its_curve(blobs: Any, network: Any, context: Any
     assert not torch.equal(start["0.weight"], model.state_dict()["0.weight"])
 
 
+def test_the_rate_is_looked_for_with_what_is_frozen(blobs: Any, network: Any, context: Any) -> None:
+    """The curve is that of a network whose frozen weights stand still by its own making, another than of the whole."""
+    curves = []
+    for params, own in (({}, False), ({"freeze": ["1.weight"]}, False), ({}, True)):
+        model, ctx = network(2), context()
+        model.get_parameter("1.weight").requires_grad_(not own)
+        made = create("trainer", "lightning", epochs=1, learning_rate="auto", **params)
+        made.train(model, blobs(CLASSES, 1), blobs(CLASSES, 2), ctx)
+        curves.append((ctx.folder / "lr_finder.csv").read_text())
+    whole, frozen, standing_still = curves
+    assert frozen == standing_still
+    assert frozen != whole
+
+
 def test_a_network_that_cannot_learn_is_told(context: Any) -> None:
     class Constant(nn.Module):
         def __init__(self) -> None:

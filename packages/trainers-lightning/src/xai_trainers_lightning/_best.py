@@ -52,9 +52,9 @@ class BestEpoch:
             self._waits_since, self._to_beat = epoch, good
 
     def is_patience_over(self, epoch: int) -> bool:
-        """Whether training is to stop after an epoch."""
+        """Whether training is to stop after an epoch; waiting begins when the whole network trains."""
         patience = self.params.early_stopping
-        return patience is not None and epoch - self._waits_since >= patience
+        return patience is not None and epoch - max(self._waits_since, self.params.head_epochs - 1) >= patience
 
     def state(self) -> dict[str, Any]:
         """Return what ``restore`` needs to go on."""

@@ -16,6 +16,7 @@ import torch
 from xai_core import InputError
 
 from ._data import LoaderOptions, loader, seed_generators
+from ._freezing import Freezing
 from ._module import Supervised
 from ._optimizer import make_optimizer
 
@@ -64,6 +65,8 @@ def _losses(job: Job, context: RunContext, rates: Sequence[float]) -> Iterator[f
     seed_generators(context.seed)
     module = Supervised(params, copy.deepcopy(job.model), context, copy.deepcopy(job.objective), job.scale)
     module.to(context.device).train()
+    # The rate is that of the epochs after ``head_epochs``, so it is looked for with what is frozen then.
+    Freezing(params, module.model, None, distributed=False).apply(params.head_epochs)
     optimizer = make_optimizer(params, [w for w in module.model.parameters() if w.requires_grad], LOWEST)
     options = LoaderOptions(params.batch_size, params.workers, context.seed, pin=context.device.type == "cuda")
     best = math.inf

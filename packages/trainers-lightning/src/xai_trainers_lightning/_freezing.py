@@ -76,7 +76,11 @@ class Freezing(pl.Callback):
         return {name for names, until in self.groups if until is None or epoch < until for name in names}
 
     def on_train_epoch_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        frozen = self.frozen(trainer.current_epoch)
+        self.apply(trainer.current_epoch)
+
+    def apply(self, epoch: int) -> None:
+        """Take out of the training what is frozen in an epoch."""
+        frozen = self.frozen(epoch)
         if not self.distributed:
             self._mark(frozen)
         for name, module in self.model.named_modules():
