@@ -128,6 +128,9 @@ class TestPeople:
             (("0012_ses-1", "0012_ses-2"), True),
             (("sub-0012ses01", "sub-0012"), True),
             (("002_S_0295_bl", "002_S_0295_m12"), True),
+            (("sub-0012m12", "sub-0012m24"), True),
+            (("ADNI002S0295bl", "ADNI002S0295"), True),
+            (("A12m12", "A12m24"), False),  # fewer than three digits: a code, not surely a visit
             (("OAS1_0001_MR1", "OAS1_0001_MR2"), True),
             (("p12_baseline", "p12_followup2"), True),
             (("A001_20140203", "A001_20150312"), True),

@@ -17,7 +17,7 @@ from ._maps import read_image, require_finite
 if TYPE_CHECKING:
     from xai_core.engine.results import MapRecord
 
-__all__ = ["mean_map", "volume_on"]
+__all__ = ["mean_map", "relevance_on", "volume_on"]
 
 Array = npt.NDArray[Any]
 
@@ -38,20 +38,36 @@ def mean_map(
     """
     total: Array | None = None
     for record in records:
-        data, found = _relevance(record.path)
-        if mni and "to_mni" in record.sidecar:  # registered within the run; its map lies where its scan does
-            found = Grid(found.shape, np.asarray(record.sidecar["to_mni"], dtype=np.float64) @ found.affine)
-        if mni and not meets_mni_brain(found):
-            raise InputError(
-                f"{record.path} does not meet the MNI brain: {found}. Is the scan registered to MNI space? If all "
-                "scans share another space, set space: scan and template: mean-image."
-            )
-        grid = grid or found
-        data = volume_on(data, found, grid, f"The map {record.path}", resample=resample)
+        data, grid = relevance_on(record, grid, resample=resample, mni=mni)
         total = data if total is None else np.add(total, data, out=total)
     if total is None or grid is None:
         raise ValueError("records is empty")
     return (total / len(records)).astype(np.float32), grid
+
+
+def relevance_on(record: MapRecord, grid: Grid | None, *, resample: bool, mni: bool) -> tuple[Array, Grid]:
+    """Return one map, channels added up, as float64 [D, H, W] and the grid that it now lies on.
+
+    Args:
+        record: The map.
+        grid: That it must lie on; None: its own.
+        resample: Whether a map on another grid is interpolated; otherwise it is an error.
+        mni: Whether it must meet the MNI brain. A map whose scan was registered within the run lies where the scan
+            does; it is taken to MNI space by the ``to_mni`` of its sidecar.
+
+    Raises:
+        InputError: It cannot be read, is not finite, or lies elsewhere.
+    """
+    data, found = _relevance(record.path)
+    if mni and "to_mni" in record.sidecar:
+        found = Grid(found.shape, np.asarray(record.sidecar["to_mni"], dtype=np.float64) @ found.affine)
+    if mni and not meets_mni_brain(found):
+        raise InputError(
+            f"{record.path} does not meet the MNI brain: {found}. Is the scan registered to MNI space? If all "
+            "scans share another space, set space: scan and template: mean-image."
+        )
+    grid = grid or found
+    return volume_on(data, found, grid, f"The map {record.path}", resample=resample), grid
 
 
 def _relevance(path: Path) -> tuple[Array, Grid]:

@@ -153,14 +153,14 @@ def position_problem(path: Path, shape: tuple[int, ...], affine: Any) -> str | N
 
 
 def grid_problem(shape: tuple[int, ...], affine: Any, image_shape: tuple[int, ...], image_affine: Any) -> str | None:
-    """Return how the grid of a mask differs from its image's."""
+    """Return how the grid of a mask or a channel differs from its image's."""
     if shape != image_shape:
         sizes = (" x ".join(map(str, sides)) for sides in (shape, image_shape))
-        return "has {} voxels, its image {}. Resample it onto the image's grid (nearest voxel).".format(*sizes)
+        return "has {} voxels, its image {}. Resample it onto the image's grid.".format(*sizes)
     distance = _distance(shape, affine, image_affine)
     if distance <= 0.1 * np.linalg.norm(image_affine[:3, :3], axis=0).min():
         return None
-    return f"lies up to {distance:.1f} mm beside its image. Resample it onto the image's grid (nearest voxel)."
+    return f"lies up to {distance:.1f} mm beside its image. Resample it onto the image's grid."
 
 
 def _distance(shape: tuple[int, ...], one: Any, other: Any) -> float:

@@ -20,6 +20,8 @@ _VISIT_CODE = re.compile(
     r"|(?:19|20)\d\d-?(?:0[1-9]|1[0-2])-?(?:0[1-9]|[12]\d|3[01]))$",
     re.IGNORECASE,
 )
+# Labels of BIDS have no separators: sub-0012m12, sub-0012bl.
+_VISIT_JOINED = re.compile(r"^(?P<person>.*\d{3})(?:bl|sc|m\d{2,3}|v\d{1,2}|mr\d{1,2}|d\d{4})$", re.IGNORECASE)
 
 
 def look_alikes(people: Iterable[str]) -> list[tuple[str, ...]]:
@@ -47,7 +49,7 @@ def might_be_alike(people: Iterable[str]) -> list[tuple[str, str]]:
 
 def _tokens(person: str) -> tuple[str, ...]:
     """Return letters and numbers of an id, without ``sub-`` and the visit: ``sub-AD_007`` is ``("ad", "7")``."""
-    for pattern in (_VISIT_WORD, _VISIT_CODE):
+    for pattern in (_VISIT_WORD, _VISIT_CODE, _VISIT_JOINED):
         found = pattern.match(person)
         if found:
             person = found["person"]

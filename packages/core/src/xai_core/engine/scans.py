@@ -233,7 +233,7 @@ def _mask_problem(mask: Path, image: _Record, name: str) -> tuple[str | None, bo
     """Return what is wrong with a mask, and whether that lasts."""
     read = read_image_file(mask, name, mask=True)
     off = None if read.problem else _off_grid(_Record.of(read, ""), image)
-    return f"{name}: the mask {mask} {off}" if off else read.problem, read.lasting
+    return f"{name}: the mask {mask} {off.removesuffix('.')} (nearest voxel)." if off else read.problem, read.lasting
 
 
 def _off_grid(record: _Record, other: _Record) -> str | None:
