@@ -1,4 +1,4 @@
-"""No test reads or fills the cache of the person who runs it."""
+"""No test reads or fills the cache of the person who runs it; tests side by side share the cores."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import os
 from collections.abc import Iterator
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Threads of one worker would wait for those of another. Read when torch is imported.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True, scope="session")

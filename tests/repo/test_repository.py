@@ -82,7 +82,9 @@ def test_modules_stay_small() -> None:
 
 def test_requirements_install_every_package() -> None:
     text = (ROOT / "requirements.txt").read_text(encoding="utf-8")
-    assert {f"-e packages/{package.name}" for package in PACKAGES} <= {line.partition("[")[0] for line in text.splitlines()}
+    assert {f"-e packages/{package.name}" for package in PACKAGES} <= {
+        line.partition("[")[0] for line in text.splitlines()
+    }
 
 
 def test_ci_runs_the_commands_of_the_readme() -> None:
@@ -90,10 +92,11 @@ def test_ci_runs_the_commands_of_the_readme() -> None:
     commands = [line for block in blocks(ROOT / "README.md", "bash")[:2] for line in block.strip().splitlines()]
     assert commands == [
         "pip install -r requirements.txt && xai run examples/quickstart/pipeline.yaml",
-        "pip install -r requirements-dev.txt && pytest",
+        "pip install -r requirements-dev.txt && pytest -n 2 --dist loadfile",
     ]
     for command in " && ".join(commands).split(" && "):
-        assert re.search(command.replace("pip install", "pip install( -q)?"), script), command
+        quiet = re.sub("^(pip install|pytest)", "\\g<1>( -q)?", command)
+        assert re.search(quiet, script), command
 
 
 def test_the_pipelines_of_the_readme_and_the_quickstart_are_valid(tmp_path: Path) -> None:

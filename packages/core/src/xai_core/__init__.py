@@ -1,6 +1,6 @@
 """Explainable deep learning on 3D brain MRI: the frame that components plug into.
 
-Importing this package is light. ``Pipeline`` and everything below ``xai_core.engine`` load torch on use.
+Importing this package is light. ``Pipeline``, ``load`` and everything below ``xai_core.engine`` load torch on use.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from .interfaces import (
 from .types import Attribution, Fold, RunContext, Task, TrainingResult
 
 if TYPE_CHECKING:
+    from .engine.loaded import Run, load
     from .engine.pipeline import Pipeline
 
 # PyTorch gives large tensors back to Linux after each operation and gets them anew, page by page of 4 KiB: with a
@@ -37,7 +38,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Analysis", "Component", "Dataset", "Evaluator", "Executor", "Explainer", "Model", "Report", "Splitter", "Trainer",
     "Transform", "Attribution", "Fold", "RunContext", "Task", "TrainingResult", "ConfigError", "InputError",
-    "NotApplicable", "PluginError", "RunError", "XaiError", "Pipeline", "hookimpl",
+    "NotApplicable", "PluginError", "RunError", "XaiError", "Pipeline", "Run", "hookimpl", "load",
 ]  # fmt: skip
 
 
@@ -46,4 +47,8 @@ def __getattr__(name: str) -> Any:
         from .engine.pipeline import Pipeline
 
         return Pipeline
+    if name in ("Run", "load"):
+        from .engine import loaded
+
+        return getattr(loaded, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -20,7 +20,8 @@ from .known import KNOWN_PLUGINS
 from .schemas import did_you_mean, fill_defaults, problems_of, schema_error
 
 __all__ = [
-    "PluginInfo", "Problem", "Registry", "create", "get", "info", "infos", "problems", "refresh", "register", "schema",
+    "PluginInfo", "PluginInfos", "Problem", "Registry", "create", "get", "info", "infos", "problems", "refresh",
+    "register", "schema",
 ]  # fmt: skip
 
 _THIS_PROCESS = "(this process)"
@@ -50,6 +51,16 @@ class PluginInfo:
     def qualified(self) -> str:
         """The name that stays unambiguous: ``package:name``."""
         return f"{self.package}:{self.name}"
+
+
+class PluginInfos(list[PluginInfo]):
+    """What is installed; in a notebook a table."""
+
+    def _repr_html_(self) -> str:
+        from .engine.richdisplay import rows_html
+
+        rows = [(i.kind, i.qualified if i.conflict else i.name, i.package, i.version) for i in self]
+        return rows_html(["kind", "name", "package", "version"], rows, most=200)
 
 
 @dataclass(frozen=True)
@@ -126,10 +137,13 @@ class Registry:
             self._claims[kind.name] = dict(sorted(claims.items()))
         return self._claims[kind.name]
 
-    def infos(self, kind: str | None = None) -> list[PluginInfo]:
+    def infos(self, kind: str | None = None) -> PluginInfos:
         """Return what is installed, by kind and name, without importing any of it."""
         kinds = KINDS.values() if kind is None else (_kind(kind),)
-        return [claim.info for k in kinds for claims in self._of(k).values() for claim in claims]
+        return PluginInfos(claim.info for k in kinds for claims in self._of(k).values() for claim in claims)
+
+    def _repr_html_(self) -> str:
+        return self.infos()._repr_html_()
 
     def info(self, kind: str, name: str) -> PluginInfo:
         """Return the metadata of the component that ``name`` means.

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
+import nibabel as nib
+import numpy as np
 import torchio as tio
 
 from ..errors import InputError
@@ -13,7 +16,7 @@ from .imageheader import grid_problem
 from .scans import check_image_file, image_of, paths_of, several
 from .units import content_key, file_hash
 
-__all__ = ["MAP", "file_columns", "first_file", "given_files", "image_from", "to_explain", "with_masks"]
+__all__ = ["MAP", "as_nifti", "file_columns", "first_file", "given_files", "image_from", "to_explain", "with_masks"]
 
 # Images under such a key are not for the network: no transform changes them and nothing reads them in a run.
 MAP = "map_"
@@ -57,6 +60,16 @@ def image_from(paths: Sequence[Path]) -> tio.ScalarImage:
                 "Register and resample them to one first."
             )
     return images[0] if len(paths) == 1 else tio.ScalarImage(list(paths))
+
+
+def as_nifti(image: tio.Image) -> nib.Nifti1Image:
+    """Return the first channel of an image as NIfTI on the image's own grid; a file's voxels are not read yet."""
+    path = first_file(image)
+    if path is not None and path.name.endswith((".nii", ".nii.gz")):
+        found = cast(nib.Nifti1Image, nib.load(path))
+        if found.ndim == 3:
+            return found
+    return nib.Nifti1Image(np.asarray(image.data[0]), image.affine)
 
 
 def _sizes(image: tio.Image) -> str:

@@ -18,7 +18,8 @@ from ..errors import InputError
 from ..schemas import did_you_mean
 from .explaining import Explanation, explain_subject
 from .folds import FoldModel
-from .imagefiles import given_files, image_from
+from .imagefiles import as_nifti, given_files, image_from
+from .richdisplay import facts_html
 from .scans import image_of
 from .seeding import seeded
 from .seen import SEEN, FoldPeople, Value
@@ -194,7 +195,20 @@ class TrainedFold:
         found = {
             name: explain_subject(self.loaded, slots[name], scan, prepared, seed=seed, target=index) for name in wanted
         }
-        return {name: replace(one, sidecar={**one.sidecar, **mark}) for name, one in found.items()}
+        shown = as_nifti(image_of(scan))
+        return {name: replace(one, sidecar={**one.sidecar, **mark}, scan=shown) for name, one in found.items()}
+
+    def _repr_html_(self) -> str:
+        loaded = self.loaded
+        facts = {
+            "network": type(loaded.model).__name__,
+            "parameters": f"{sum(weight.numel() for weight in loaded.model.parameters()):,}",
+            "input": " x ".join(map(str, loaded.input_shape)) + " (channels and voxels)",
+            "outputs": ", ".join(self.classes or ("value",)),
+            "explainers": ", ".join(str(slot["id"]) for slot in self.config["explainers"]) or "none",
+            "device": loaded.device,
+        }
+        return facts_html("Trained fold", facts)
 
     def _target(self, target: str | int | None) -> int | None:
         if target is None:

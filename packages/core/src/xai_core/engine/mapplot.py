@@ -1,0 +1,164 @@
+"""A relevance map over its scan in three planes, as a matplotlib figure."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError
+from .imageheader import grid_problem
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+    from matplotlib.figure import Figure
+
+__all__ = ["Convention", "figure_png", "plot_explanation", "plot_map"]
+
+Array = npt.NDArray[Any]
+Convention = Literal["neurological", "radiological"]
+_SIDES = (("P", "A"), ("L", "R"), ("L", "R"))
+_PLANES = ("sagittal", "coronal", "axial")
+# Dark to light away from zero, as in the report: pale colours near zero would not show on grey tissue.
+_AGAINST = ((0.65, 0.98, 1.00), (0.05, 0.50, 0.95), (0.08, 0.10, 0.62))
+_FOR = ((0.60, 0.02, 0.05), (0.96, 0.36, 0.05), (1.00, 0.93, 0.35))
+
+
+def plot_map(
+    relevance: nib.Nifti1Image,
+    scan: nib.Nifti1Image | None,
+    title: str,
+    *,
+    cut: tuple[float, float, float] | None = None,
+    threshold: float = 95,
+    limit: float = 99.9,
+    convention: Convention = "neurological",
+) -> Figure:
+    """Draw a map over its scan in a sagittal, a coronal and an axial plane.
+
+    Args:
+        relevance: [D, H, W], or with channels (they are added up). Warm colours are relevance for the output, cold ones
+            against it.
+        scan: On the same grid; None: the map alone.
+        title: Above the planes.
+        cut: Where the planes meet, mm in the scan's world (RAS+); None: at the largest absolute relevance.
+        threshold: Percentile of the absolute relevance, among voxels where it is not zero, below which nothing is
+            drawn, in [0, 100).
+        limit: Percentile of the same at which the colours end, above ``threshold``.
+        convention: Side of the picture on which the patient's left lies: left, or right for ``"radiological"``.
+
+    Raises:
+        InputError: The scan lies on another grid, ``cut`` outside of it, or the percentiles are not in order.
+    """
+    from matplotlib.figure import Figure
+
+    if not 0 <= threshold < limit <= 100:
+        raise InputError(f"threshold is {threshold:g} and limit {limit:g}; 0 <= threshold < limit <= 100 is needed.")
+    if convention not in ("neurological", "radiological"):
+        raise InputError(f"convention is {convention!r}. Give neurological or radiological.")
+    values, affine = _volume(relevance)
+    grey = np.zeros_like(values) if scan is None else _on_its_grid(scan, relevance)
+    index = _index(cut, values, affine)
+    strength = np.abs(values[values != 0])
+    low, high = (float(v) for v in np.percentile(strength, [threshold, limit])) if strength.size else (0.0, 0.0)
+    figure = Figure(figsize=(9.5, 3.6), facecolor="black", layout="constrained")
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    sides = spacing * values.shape  # mm; one scale for all planes
+    axes = figure.subplots(1, 3, width_ratios=[sides[1], sides[0], sides[0]])
+    drawn: Any = None
+    for axis in range(3):
+        picture = _plane(grey, axis, index, convention), _plane(values, axis, index, convention)
+        drawn = _panel(axes[axis], picture, axis, spacing, (low, high), convention)
+    place = affine @ [*index, 1.0]
+    where = ", ".join(f"{name} {value:.0f}" for name, value in zip("xyz", place[:3], strict=True))
+    figure.suptitle(f"{title}   {where} mm", color="white", fontsize=10, parse_math=False)
+    if strength.size:
+        bar = figure.colorbar(drawn, ax=list(axes), shrink=0.8)
+        bar.ax.tick_params(colors="white", labelsize=8)
+        bar.set_label(f"relevance (shown from {low:.2g})", color="white", fontsize=8)
+    else:
+        figure.supxlabel("no relevance: every voxel is zero", color="white", fontsize=9)
+    return figure
+
+
+def plot_explanation(
+    relevance: nib.Nifti1Image, scan: nib.Nifti1Image | None, sidecar: Mapping[str, Any], **options: Any
+) -> Figure:
+    """Draw a map whose title follows from its sidecar; options as of ``plot_map``."""
+    target = sidecar.get("target_name")
+    explained = "" if target in (None, "value") else f" for {target}"
+    title = f"{sidecar.get('scan_id', 'scan')}   {sidecar.get('explainer_id', '')}{explained}"
+    return plot_map(relevance, scan, title, **options)
+
+
+def figure_png(figure: Figure) -> bytes:
+    """Return a figure as a PNG file; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=90, facecolor=figure.get_facecolor(), metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _volume(image: nib.Nifti1Image) -> tuple[Array, Array]:
+    """Return the voxels, axes to the right, to the front and upwards, channels added up, and the affine."""
+    data = np.asarray(image.dataobj, dtype=np.float32)
+    if data.ndim > 3:
+        data = data.reshape(*data.shape[:3], -1).sum(axis=3)
+    turned = nib.as_closest_canonical(nib.Nifti1Image(data, image.affine))
+    return np.asarray(turned.dataobj), np.asarray(turned.affine, dtype=np.float64)
+
+
+def _on_its_grid(scan: nib.Nifti1Image, relevance: nib.Nifti1Image) -> Array:
+    problem = grid_problem(relevance.shape[:3], relevance.affine, scan.shape[:3], scan.affine)
+    if problem:
+        raise InputError(f"The map does not lie on the grid of its scan: it {problem}")
+    return _volume(scan)[0]
+
+
+def _index(cut: tuple[float, float, float] | None, values: Array, affine: Array) -> tuple[int, int, int]:
+    if cut is None:
+        place = np.unravel_index(int(np.abs(values).argmax()), values.shape)
+        return int(place[0]), int(place[1]), int(place[2])
+    voxel = np.rint(np.linalg.solve(affine, [*cut, 1.0])[:3]).astype(int)
+    if (voxel < 0).any() or (voxel >= values.shape).any():
+        ends = [affine @ [*corner, 1.0] for corner in ((0, 0, 0), np.array(values.shape) - 1)]
+        box = ", ".join(f"{n} {a:.0f} to {b:.0f}" for n, a, b in zip("xyz", ends[0], ends[1], strict=False))
+        raise InputError(f"cut {tuple(cut)} lies outside of the scan, which holds {box} mm.")
+    return int(voxel[0]), int(voxel[1]), int(voxel[2])
+
+
+def _plane(volume: Array, axis: int, index: tuple[int, int, int], convention: Convention) -> Array:
+    """Return a plane as rows from below upwards."""
+    plane: Array = np.take(volume, index[axis], axis=axis).T
+    return plane[:, ::-1] if convention == "radiological" and axis > 0 else plane
+
+
+def _colours() -> Colormap:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("relevance", [*_AGAINST, *_FOR])
+
+
+def _panel(
+    axes: Axes, picture: tuple[Array, Array], axis: int, spacing: Array, ends: tuple[float, float], convention: str
+) -> Any:
+    across, up = ((1, 2), (0, 2), (0, 1))[axis]
+    grey, values = picture
+    low, high = ends
+    aspect = float(spacing[up] / spacing[across])
+    style: dict[str, Any] = {"origin": "lower", "aspect": aspect, "interpolation": "nearest"}
+    axes.imshow(grey, cmap="gray", **style)
+    strength = np.abs(values)
+    # Zero is never drawn, also where the threshold is 0.
+    alpha = np.where((strength >= low) & (strength > 0), np.clip(0.5 + strength / (high or 1), 0, 1), 0)
+    drawn = axes.imshow(values, cmap=_colours(), vmin=-(high or 1), vmax=high or 1, alpha=alpha, **style)
+    axes.set_axis_off()
+    left, right = _SIDES[axis] if axis == 0 or convention == "neurological" else ("R", "L")
+    for x, side, align in ((0.01, left, "left"), (0.99, right, "right")):
+        axes.text(x, 0.5, side, transform=axes.transAxes, color="white", ha=align, va="center", fontsize=9)
+    axes.set_title(_PLANES[axis], color="white", fontsize=8)
+    return drawn

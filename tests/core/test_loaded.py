@@ -1,0 +1,146 @@
+"""A finished run in Python, and its maps drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+import xai_core
+from xai_core import InputError, Pipeline, registry
+from xai_core.engine.mapplot import figure_png, plot_map
+from xai_core.engine.richdisplay import facts_html, rows_html
+from xai_core.engine.savedmap import SavedAttribution
+from xai_core.testing._toys import TOY_PIPELINE, register_toys, write_toy_study
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    register_toys()
+    study = tmp_path_factory.mktemp("loaded")
+    write_toy_study(study / "study")
+    (study / "toy.yaml").write_text(TOY_PIPELINE, encoding="utf-8")
+    yield Pipeline.from_file(study / "toy.yaml").run().folder
+    register_toys()
+
+
+def test_scores_and_tables(folder: Path) -> None:
+    run = xai_core.load(folder)
+    test = run.results.metrics()["test"]
+    assert run.metrics.loc["accuracy", "value"] == pytest.approx(test["accuracy"]["value"])
+    assert set(run.fold_metrics["fold"]) >= {"all", "0"}
+    assert len(run.predictions) == len(run.subjects) == 8
+    assert (run.name, run.task, run.classes, run.folds, run.explainers) == (
+        "toy", "classification", ("a", "b"), [0, 1], ["toy"],
+    )  # fmt: skip
+    assert set(run.splits.columns) >= {"fold", "part", "subject_id"}
+    assert isinstance(run.fold(0).model, torch.nn.Module)
+
+
+def test_maps_are_read_when_looked_at(folder: Path) -> None:
+    run = xai_core.load(folder)
+    maps = run.attributions("toy")
+    record = run.results.maps("toy")[2]
+    one = maps[2]
+    saved: Any = nib.load(record.path)
+    assert (one.scan_id, one.subject, one.fold, one.explainer) == (
+        record.scan_id,
+        record.subject_id,
+        record.fold,
+        "toy",
+    )
+    assert one.shape == saved.shape
+    np.testing.assert_array_equal(one.affine, saved.affine)
+    np.testing.assert_array_equal(np.asarray(one), saved.get_fdata(dtype=np.float32))
+    np.testing.assert_array_equal(one[1:3, :, 0], saved.get_fdata(dtype=np.float32)[1:3, :, 0])
+    assert np.asarray(one).dtype == np.float32
+    assert one.output == record.sidecar["output"]
+    assert one.target in ("a", "b")
+    image = one.to_nifti()
+    assert image.get_fdata().sum() == saved.get_fdata().sum()
+    assert len(maps) == len(list(maps)) == 8
+    assert [m.scan_id for m in maps[:3]] == [m.scan_id for m in list(maps)[:3]]
+    assert maps[one.scan_id].path == one.path
+
+
+def test_a_scan_is_explained_and_drawn(folder: Path) -> None:
+    run = xai_core.load(folder)
+    scan = run.attributions()[0]
+    explained = run.explain(scan._record.image, fold=scan.fold)["toy"]
+    np.testing.assert_allclose(explained.to_nifti().get_fdata(), np.asarray(scan), rtol=1e-5, atol=1e-9)
+    for drawn in (explained.plot(), scan.plot()):
+        assert figure_png(drawn)[:4] == b"\x89PNG"
+        assert len(drawn.axes[1].images) == 2
+    # The scan behind the map is the one that was explained.
+    np.testing.assert_array_equal(
+        explained.plot().axes[2].images[0].get_array(), scan.plot().axes[2].images[0].get_array()
+    )
+
+
+def test_what_is_not_there_is_told(folder: Path, tmp_path: Path) -> None:
+    run = xai_core.load(folder)
+    with pytest.raises(InputError, match=r"no explainer 'tox'. Did you mean 'toy'"):
+        run.attributions("tox")
+    with pytest.raises(InputError, match="0 of these 8 maps are of 'sub-zz'"):
+        run.attributions("toy")["sub-zz"]
+    with pytest.raises(InputError, match="is not a run folder"):
+        xai_core.load(tmp_path)
+    (tmp_path / "cut.nii.gz").write_bytes(b"cut off")
+    cut = SavedAttribution(replace(run.results.maps()[0], path=tmp_path / "cut.nii.gz"))
+    with pytest.raises(InputError, match="cannot be read as an image"):
+        _ = cut.shape
+
+
+def test_notebooks_show_them(folder: Path) -> None:
+    run = xai_core.load(folder)
+    assert "accuracy" in run._repr_html_()
+    assert "sub-a0" in run.attributions()._repr_html_()
+    assert run.attributions()[0]._repr_html_().startswith('<img src="data:image/png;base64,')
+    assert "outputs" in run.fold(0)._repr_html_()
+    assert "toy" in registry.infos("explainer")._repr_html_()
+    assert "&lt;script&gt;" in facts_html("a", {"id": "<script>"})
+    assert "<script>" not in facts_html("<script>", {"<script>": "<script>"}) + rows_html(["<script>"], [["<script>"]])
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LAS", "LPI", "ASR"])
+@pytest.mark.parametrize("convention", ["neurological", "radiological"])
+def test_left_is_left(codes: str, convention: Any) -> None:
+    """A bright spot in the front right upper corner of the head is drawn there however the file stores its axes."""
+    data = np.zeros((12, 14, 10), dtype=np.float32)
+    data[9, 11, 7] = 5.0  # right, front, above, in RAS
+    image = nib.Nifti1Image(data, np.diag([2.0, 2, 2, 1]))
+    start = nib.orientations.io_orientation(image.affine)
+    image = image.as_reoriented(nib.orientations.ornt_transform(start, nib.orientations.axcodes2ornt(codes)))
+    figure = plot_map(image, None, "spot", threshold=0, convention=convention)
+    sagittal, coronal, axial = (np.asarray(axes.images[1].get_array()) for axes in figure.axes[:3])
+    column = 9 if convention == "neurological" else 11 - 9
+    assert np.argwhere(sagittal).tolist() == [[7, 11]]
+    assert np.argwhere(coronal).tolist() == [[7, column]]
+    assert np.argwhere(axial).tolist() == [[11, column]]
+    letters = [text.get_text() for text in figure.axes[2].texts]
+    assert letters == (["L", "R"] if convention == "neurological" else ["R", "L"])
+    assert figure._suptitle is not None
+    assert "x 18, y 22, z 14 mm" in figure._suptitle.get_text()
+
+
+def test_a_place_and_limits_are_checked() -> None:
+    image = nib.Nifti1Image(np.ones((4, 4, 4), dtype=np.float32), np.diag([2.0, 2, 2, 1]))
+    figure = plot_map(image, None, "t", cut=(2, 4, 6))
+    assert figure._suptitle is not None
+    assert "x 2, y 4, z 6 mm" in figure._suptitle.get_text()
+    with pytest.raises(InputError, match=r"outside of the scan, which holds x 0 to 6, y 0 to 6, z 0 to 6 mm"):
+        plot_map(image, None, "t", cut=(2, 4, 60))
+    with pytest.raises(InputError, match="threshold"):
+        plot_map(image, None, "t", threshold=99, limit=90)
+    other = nib.Nifti1Image(np.ones((4, 4, 5), dtype=np.float32), np.diag([2.0, 2, 2, 1]))
+    with pytest.raises(InputError, match="does not lie on the grid of its scan"):
+        plot_map(image, other, "t")
+    empty = plot_map(nib.Nifti1Image(np.zeros((4, 4, 4), np.float32), np.eye(4)), None, "t")
+    assert empty._supxlabel is not None
+    assert "every voxel is zero" in empty._supxlabel.get_text()
