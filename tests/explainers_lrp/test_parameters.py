@@ -201,7 +201,7 @@ STARTS: list[tuple[dict[str, Any], Callable[[Tensor], Tensor]]] = [
 
 
 @pytest.mark.parametrize("composite", ["epsilon", "epsilon-plus"])
-@pytest.mark.parametrize(("params", "expected"), STARTS, ids=str)
+@pytest.mark.parametrize(("params", "expected"), STARTS, ids=[str(params) for params, _ in STARTS])
 def test_without_biases_relevance_sums_to_what_it_began_with(
     params: dict[str, Any], expected: Callable[[Tensor], Tensor], composite: Any
 ) -> None:
