@@ -23,7 +23,10 @@ GROUP = "xai.commands"
 ABSENT: Mapping[str, str] = {
     "import-keras": "xai-models-keras",
     "compare-maps": "xai-analyses-atlas",
+    "atlases": "xai-analyses-atlas",
+    "segment": "xai-analyses-atlas",
     "qc": "xai-datasets-mri",
+    "view": "xai-reports-html",
 }
 
 

@@ -1,0 +1,143 @@
+"""What of a run the viewer shows: people, maps, an atlas."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nibabel as nib
+
+from xai_core import InputError
+from xai_core.schemas import did_you_mean
+
+from .._summary import class_name
+
+if TYPE_CHECKING:
+    from xai_core.engine.results import MapRecord, RunResults
+
+__all__ = ["Viewed", "viewed"]
+
+_MNI_CODE = 4  # of NIfTI's sform_code
+_TO_MNI = {"mni-grid", "mni-brain"}  # transforms that take scans of MNI space
+_Tested = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Viewed:
+    """What the viewer shows.
+
+    Attributes:
+        manifest: As the page reads it.
+        files: Image by the name of its script: ``p0-scan``, ``p0-truth``, ``p0-m1``, ``atlas``.
+        names: Names of the atlas' labels.
+    """
+
+    manifest: dict[str, Any]
+    files: Mapping[str, Path]
+    names: Mapping[int, str]
+
+
+def viewed(
+    run: RunResults, scans: Sequence[str] | None = None, atlas: tuple[Path, Mapping[int, str]] | None = None
+) -> Viewed:
+    """Collect what there is to see.
+
+    Args:
+        run: A run with relevance maps.
+        scans: Scan ids or people; None: all that were explained.
+        atlas: An image of labels in the space of the scans (MNI where they were registered to it) and their names;
+            None: none is shown.
+
+    Raises:
+        InputError: There are no maps, or none of a scan.
+    """
+    explainers = [str(slot["id"]) for slot in run.config.get("explainers") or []]
+    maps: dict[_Tested, dict[str, MapRecord]] = defaultdict(dict)
+    for record in run.maps():
+        maps[record.scan_id, record.fold][record.explainer] = record
+    if not maps:
+        raise InputError(f"{run.folder} has no relevance maps to look at. Add explainers and run 'xai run' again.")
+    chosen = _chosen(sorted(maps), maps, scans, run)
+    rows = {(str(row["scan_id"]), int(row["fold"])): row for row in run.predictions().to_dict("records")}
+    files: dict[str, Path] = {}
+    people = []
+    for number, tested in enumerate(chosen):
+        records = maps[tested]
+        first = next(iter(records.values()))
+        person = _person(tested, first, rows.get(tested, {}), run.classes)
+        if first.image is not None:
+            files[f"p{number}-scan"] = first.image
+        if first.ground_truth is not None:
+            files[f"p{number}-truth"] = first.ground_truth
+        for name, record in records.items():
+            files[f"p{number}-m{explainers.index(name)}"] = record.path
+        shown = [explainers.index(name) for name in records]
+        people.append(
+            person | {"maps": sorted(shown), "scan": first.image is not None, "truth": first.ground_truth is not None}
+        )
+    names = {} if atlas is None else dict(atlas[1])
+    if atlas is not None:
+        files["atlas"] = atlas[0]
+    manifest = {
+        "name": str(run.config.get("name", run.folder.name)),
+        "task": run.task,
+        "classes": None if run.classes is None else list(run.classes),
+        "explainers": explainers,
+        "people": people,
+        "atlas": atlas is not None,
+        "space": _space(run, next(iter(maps.values()))),
+    }
+    return Viewed(manifest, files, names)
+
+
+def _chosen(
+    known: list[_Tested], maps: Mapping[_Tested, Mapping[str, MapRecord]], scans: Sequence[str] | None, run: RunResults
+) -> list[_Tested]:
+    if scans is None:
+        return known
+    ids = {tested: {tested[0], next(iter(maps[tested].values())).subject_id} for tested in known}
+    every = sorted(set().union(*ids.values()))
+    for scan in scans:
+        if scan not in every:
+            raise InputError(
+                f"{run.folder} has no relevance map of {scan!r}.{did_you_mean(scan, every)} Only test people have maps."
+            )
+    return [tested for tested in known if ids[tested] & set(scans)]
+
+
+def _person(
+    tested: _Tested, record: MapRecord, row: Mapping[Any, Any], classes: Sequence[str] | None
+) -> dict[str, Any]:
+    found: dict[str, Any] = {"id": tested[0], "subject": record.subject_id, "fold": tested[1]}
+    if "to_mni" in record.sidecar:
+        found["to_mni"] = record.sidecar["to_mni"]
+    if not row:
+        return found
+    if classes is None:
+        return found | {"target": _number(row["target"]), "prediction": _number(row["prediction"])}
+    target, prediction = class_name(row["target"], classes), class_name(row["prediction"], classes)
+    chances = {name: _number(row[f"probability_{name}"]) for name in classes if f"probability_{name}" in row}
+    return found | {
+        "target": target, "prediction": prediction, "correct": target == prediction, "probabilities": chances,
+    }  # fmt: skip
+
+
+def _number(value: Any) -> float | None:
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+def _space(run: RunResults, records: Mapping[str, MapRecord]) -> str:
+    """Return ``mni`` where coordinates are those of MNI space, as far as the run tells, or ``scan``."""
+    record = next(iter(records.values()))
+    if "to_mni" in record.sidecar or {t["name"] for t in run.config["data"].get("transforms") or []} & _TO_MNI:
+        return "mni"
+    if record.image is None or not record.image.is_file():
+        return "scan"
+    image: Any = nib.load(record.image)
+    code = image.header.get("sform_code") if isinstance(image, nib.Nifti1Image) else None
+    return "mni" if code is not None and int(code) == _MNI_CODE else "scan"

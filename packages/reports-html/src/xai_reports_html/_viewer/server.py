@@ -1,0 +1,103 @@
+"""The viewer over a local server: volumes are prepared when they are looked at."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from xai_core import InputError
+
+from .manifest import Viewed
+from .pages import every_page, page, refusal
+
+__all__ = ["serve"]
+
+log = logging.getLogger("xai")
+_TYPES = {"html": "text/html; charset=utf-8", "css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
+# Nothing but this server's own files: a page that shows patients' scans must not talk to anybody.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+    "font-src data:; connect-src 'self' data: blob:; worker-src 'self' blob:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+_KEPT = 24  # volumes
+
+
+def serve(viewed: Viewed, port: int, language: Mapping[str, str] | None = None) -> ThreadingHTTPServer:
+    """Return a server on the loopback interface; call its ``serve_forever``.
+
+    It answers GET for the viewer's own files and nothing else, and only as ``127.0.0.1`` or ``localhost``.
+
+    Args:
+        viewed: What is shown.
+        port: 0: any free one.
+        language: Texts of a further language.
+
+    Raises:
+        InputError: The port is taken.
+    """
+    known = frozenset(every_page(viewed))
+
+    @lru_cache(maxsize=_KEPT)
+    def content(name: str) -> bytes:
+        try:
+            return page(name, viewed, language)
+        except InputError as error:
+            if not name.startswith("data/"):
+                raise
+            return refusal(name.removeprefix("data/").removesuffix(".js"), str(error))
+
+    try:
+        return ThreadingHTTPServer(("127.0.0.1", port), _handler(known, content))
+    except OSError as error:
+        raise InputError(
+            f"Port {port} cannot be used: {error.strerror or error}. Give another one with --port."
+        ) from error
+
+
+def _handler(known: frozenset[str], content: Callable[[str], bytes]) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        server_version = "xai-view"
+        sys_version = ""
+        protocol_version = "HTTP/1.1"
+        timeout = 60
+
+        def do_GET(self) -> None:
+            # A page of another site whose name is made to point here must not read scans (DNS rebinding).
+            host = (self.headers.get("Host") or "").rpartition(":")[0] or self.headers.get("Host") or ""
+            if host not in ("127.0.0.1", "localhost"):
+                self._answer(403, b"Only 127.0.0.1 and localhost.\n", "text/plain; charset=utf-8")
+                return
+            name = unquote(urlsplit(self.path).path).removeprefix("/") or "index.html"
+            if name not in known:
+                self._answer(404, b"There is no such file.\n", "text/plain; charset=utf-8")
+                return
+            try:
+                body = content(name)
+            except InputError as error:
+                self._answer(500, f"{error}\n".encode(), "text/plain; charset=utf-8")
+                return
+            self._answer(200, body, _TYPES[name.rpartition(".")[2]])
+
+        def _answer(self, status: int, body: bytes, kind: str) -> None:
+            self.send_response(status)
+            for header, value in (
+                ("Content-Type", kind), ("Content-Length", str(len(body))), ("Content-Security-Policy", _POLICY),
+                ("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer"),
+                ("Cache-Control", "no-store"), ("Cross-Origin-Resource-Policy", "same-origin"),
+            ):  # fmt: skip
+                self.send_header(header, value)
+            self.end_headers()
+            try:
+                self.wfile.write(body)
+            except (BrokenPipeError, ConnectionResetError):
+                self.close_connection = True  # the tab was closed
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it so
+            log.debug("view: " + format, *args)
+
+    return Handler

@@ -1,0 +1,120 @@
+"""Volumes as the viewer reads them: NIfTI in RAS, with the numbers that the page shows beside them."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+
+from xai_core import InputError
+
+__all__ = ["about_map", "label_volume", "map_volume", "read_ras", "scan_volume"]
+
+Array = npt.NDArray[Any]
+_STEPS = 1000  # percentiles in tenths
+
+
+def read_ras(path: Path) -> tuple[Array, Array, Array]:
+    """Return an image's voxels with axes to the right, to the front and upwards, their affine, and the file's own.
+
+    Channels are added up.
+
+    Raises:
+        InputError: It cannot be read, has no three axes, or holds NaN.
+    """
+    try:
+        image: Any = nib.load(path)
+        data = np.asarray(image.dataobj, dtype=np.float32)
+    except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as error:
+        raise InputError(f"{path} cannot be read as an image: {error}. Was it moved or cut off?") from error
+    if data.ndim < 3:
+        raise InputError(f"{path} has {data.ndim} dimensions. A volume is needed.")
+    if data.ndim > 3:
+        data = data.reshape(*data.shape[:3], -1).sum(axis=3)
+    if not np.isfinite(data).all():
+        raise InputError(f"{path} has {int((~np.isfinite(data)).sum())} voxels that are NaN or infinite.")
+    turned: Any = nib.as_closest_canonical(nib.Nifti1Image(data, image.affine))
+    return np.asarray(turned.dataobj), np.asarray(turned.affine), np.asarray(image.affine)
+
+
+def scan_volume(path: Path) -> dict[str, Any]:
+    """Return a scan for drawing: 16 bits between its lowest and highest value, and where grey begins and ends."""
+    data, affine, own = read_ras(path)
+    low, high = float(data.min()), float(data.max())
+    step = (high - low) / 65000 or 1.0
+    stored = np.rint((data - low) / step - 32500).astype(np.int16)
+    inside = data[data > low]
+    window = np.percentile(inside, [2, 99.5]) if inside.size else (low, high)
+    about = _place(affine, own, data.shape) | {"window": [float(window[0]), float(window[1])]}
+    return {"nifti": _packed(stored, affine, step, low + 32500 * step), "about": about}
+
+
+def map_volume(path: Path) -> dict[str, Any]:
+    """Return a relevance map, its values as they are (float32), and the numbers of ``about_map``."""
+    data, affine, own = read_ras(path)
+    return {"nifti": _packed(data, affine), "about": _place(affine, own, data.shape) | about_map(data, affine)}
+
+
+def label_volume(path: Path) -> dict[str, Any]:
+    """Return an image of labels (an atlas, a mask of the truth)."""
+    data, affine, own = read_ras(path)
+    stored = data.astype(np.int32)
+    if not (stored == data).all() or stored.min() < 0:
+        raise InputError(f"{path} is no image of labels: it holds values such as {data[stored != data][:1]}.")
+    small = stored.astype(np.int16) if stored.max() < 2**15 else stored
+    labels = [int(label) for label in np.unique(stored) if label]
+    return {"nifti": _packed(small, affine), "about": _place(affine, own, data.shape) | {"labels": labels}}
+
+
+def about_map(data: Array, affine: Array) -> dict[str, Any]:
+    """Return what the page shows of a map without looking at its voxels.
+
+    Args:
+        data: [D, H, W], finite, axes RAS.
+        affine: Of ``data``.
+
+    Returns:
+        ``quantiles``: of the absolute relevance where it is not zero, for the percentiles 0, 0.1 ... 100; ``largest``:
+        of the absolute relevance; ``sum``; ``slices``: for x, y and z the centres of the slices in mm and the sums of
+        the positive and of the negative relevance in each.
+    """
+    strength = np.abs(data[data != 0]).astype(np.float64)
+    quantiles = np.quantile(strength, np.linspace(0, 1, _STEPS + 1)) if strength.size else np.zeros(_STEPS + 1)
+    slices = {}
+    for axis, name in enumerate("xyz"):
+        others = tuple(other for other in range(3) if other != axis)
+        middle = (np.array(data.shape) - 1) / 2
+        places = np.repeat(middle[None], data.shape[axis], axis=0)
+        places[:, axis] = np.arange(data.shape[axis])
+        slices[name] = {
+            "mm": (places @ affine[:3, :3].T + affine[:3, 3])[:, axis].tolist(),
+            "positive": np.where(data > 0, data, 0).sum(axis=others, dtype=np.float64).tolist(),
+            "negative": np.where(data < 0, data, 0).sum(axis=others, dtype=np.float64).tolist(),
+        }
+    return {
+        "quantiles": [float(f"{value:.6g}") for value in quantiles],
+        "largest": float(strength.max()) if strength.size else 0.0,
+        "sum": float(data.sum(dtype=np.float64)),
+        "slices": slices,
+    }
+
+
+def _place(affine: Array, own: Array, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Return shape and affine of what is sent, and the way from mm to the voxel indices of the file itself."""
+    return {"shape": list(shape), "affine": affine.tolist(), "to_voxel": np.linalg.inv(own).tolist()}
+
+
+def _packed(data: Array, affine: Array, slope: float = 1.0, inter: float = 0.0) -> str:
+    """Return a gzipped NIfTI file as base64; the same content gives the same bytes."""
+    image = nib.Nifti1Image(data, affine)
+    image.header.set_slope_inter(slope, inter)
+    image.header.set_xyzt_units("mm")
+    buffer = io.BytesIO()
+    image.to_file_map({"image": nib.FileHolder(fileobj=buffer), "header": nib.FileHolder(fileobj=buffer)})
+    return base64.b64encode(gzip.compress(buffer.getvalue(), compresslevel=4, mtime=0)).decode("ascii")

@@ -1,0 +1,149 @@
+"use strict";
+/* What stands beside the picture. Everything from data is set as text, never as HTML. */
+(function () {
+  const XAI = (window.XAI = window.XAI || {});
+  const SVG = "http://www.w3.org/2000/svg";
+  const LISTED = 12;
+
+  function byId(id) { return document.getElementById(id); }
+
+  function text(key) {
+    const texts = XAI.locales[XAI.language] || XAI.locales.en;
+    return texts[key] || XAI.locales.en[key] || key;
+  }
+
+  function translate() {
+    document.documentElement.lang = XAI.language;
+    document.title = XAI.manifest.name + " - " + text("title");
+    for (const element of document.querySelectorAll("[data-text]")) element.textContent = text(element.dataset.text);
+    for (const element of document.querySelectorAll("[data-label]")) {
+      element.setAttribute("aria-label", text(element.dataset.label));
+      if (element.tagName === "BUTTON") element.title = text(element.dataset.label);
+    }
+    byId("space").textContent = text(XAI.manifest.space === "mni" ? "mni" : "scan_space") + " x, y, z (mm)";
+  }
+
+  /* Three digits, whatever the size. */
+  function number(value) {
+    if (value === null || value === undefined || !Number.isFinite(value)) return "-";
+    const size = Math.abs(value);
+    return size !== 0 && (size < 1e-3 || size >= 1e5) ? value.toExponential(2) : String(Number(value.toPrecision(3)));
+  }
+
+  function decision(person) {
+    const element = byId("decision");
+    element.replaceChildren();
+    if (person.prediction === undefined) return;
+    const chance = (person.probabilities || {})[person.prediction];
+    const shown = typeof person.prediction === "number" ? number(person.prediction) : person.prediction;
+    const known = typeof person.target === "number" ? number(person.target) : person.target;
+    const parts = [text("true") + ": " + known, text("predicted") + ": " + shown + (chance === undefined ? "" : " (" + (100 * chance).toFixed(0) + " %)")];
+    if (person.several) parts.push(text("fold") + " " + person.fold);
+    element.append(parts.join(" · "));
+    if (person.correct !== undefined) {
+      const mark = document.createElement("span");
+      mark.className = person.correct ? "right" : "wrong";
+      mark.textContent = " · " + text(person.correct ? "right" : "wrong");
+      element.append(mark);
+    }
+  }
+
+  /* Sum of relevance by slice; the slice of the crosshair is marked. */
+  function curve(slices, axis, mm, unit) {
+    const svg = byId("curve");
+    svg.replaceChildren();
+    const found = slices && slices[axis];
+    if (!found || found.mm.length < 2) return;
+    const width = 300, height = 110, low = found.mm[0], high = found.mm[found.mm.length - 1];
+    let largest = 0;
+    for (let i = 0; i < found.mm.length; i++) largest = Math.max(largest, found.positive[i], -found.negative[i]);
+    const x = function (place) { return ((place - low) / (high - low)) * width; };
+    const y = function (value) { return height / 2 - (largest ? (value / largest) * (height / 2 - 4) : 0); };
+    const line = function (values, colour) {
+      const made = document.createElementNS(SVG, "polyline");
+      made.setAttribute("points", found.mm.map(function (place, i) { return x(place).toFixed(1) + "," + y(values[i]).toFixed(1); }).join(" "));
+      made.setAttribute("fill", "none");
+      made.setAttribute("stroke", colour);
+      made.setAttribute("stroke-width", "1.6");
+      made.setAttribute("vector-effect", "non-scaling-stroke");
+      svg.append(made);
+    };
+    const ruler = function (x1, y1, x2, y2, colour) {
+      const made = document.createElementNS(SVG, "line");
+      for (const [name, value] of [["x1", x1], ["y1", y1], ["x2", x2], ["y2", y2]]) made.setAttribute(name, value);
+      made.setAttribute("stroke", colour);
+      made.setAttribute("vector-effect", "non-scaling-stroke");
+      svg.append(made);
+    };
+    ruler(0, height / 2, width, height / 2, "var(--line)");
+    line(found.positive, "var(--for)");
+    line(found.negative, "var(--against)");
+    if (mm) ruler(x(mm[unit]), 0, x(mm[unit]), height, "var(--front)");
+  }
+
+  /* The slice nearest to a click, as its place along the axis in mm. */
+  function clicked(event, slices, axis) {
+    const box = byId("curve").getBoundingClientRect();
+    const found = slices[axis].mm;
+    const share = Math.min(1, Math.max(0, (event.clientX - box.left) / box.width));
+    const wanted = found[0] + share * (found[found.length - 1] - found[0]);
+    return found.reduce(function (best, place) { return Math.abs(place - wanted) < Math.abs(best - wanted) ? place : best; });
+  }
+
+  function clusterTable(rows, go) {
+    const body = byId("clusters").tBodies[0];
+    body.replaceChildren();
+    const listed = rows.slice(0, LISTED);
+    for (const row of listed) {
+      const line = body.insertRow();
+      line.insertCell().textContent = row.volume < 100 ? number(row.volume) : String(Math.round(row.volume));
+      line.insertCell().textContent = number(row.peak);
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = row.mm.map(function (v) { return v.toFixed(0); }).join(", ");
+      button.addEventListener("click", function () { go(row.mm); });
+      line.insertCell().append(button);
+      line.insertCell().textContent = row.region;
+    }
+    if (rows.length === 0 || rows.length > listed.length) {
+      const cell = body.insertRow().insertCell();
+      cell.colSpan = 4;
+      cell.textContent = text(rows.length === 0 ? "none" : "more");
+    }
+  }
+
+  function colourBar(lut, ends) {
+    const canvas = byId("colours"), context = canvas.getContext("2d"), width = canvas.width;
+    context.clearRect(0, 0, width, canvas.height);
+    const half = width / 2;
+    for (let i = 0; i < half; i++) {
+      const value = ends.threshold + ((ends.limit - ends.threshold) * i) / half;
+      const step = Math.min(255, Math.floor((value / ends.limit) * 256));
+      for (const [name, place] of [["positive", half + i], ["negative", half - 1 - i]]) {
+        if (ends.signs !== "both" && ends.signs !== name) continue;
+        const colours = lut[name];
+        context.fillStyle = "rgb(" + colours[4 * step] + "," + colours[4 * step + 1] + "," + colours[4 * step + 2] + ")";
+        context.fillRect(place, 0, 1, canvas.height);
+      }
+    }
+    const element = byId("ends");
+    element.replaceChildren();
+    const low = number(ends.threshold), high = number(ends.limit);
+    for (const part of ["-" + high, "\u00b1 " + low, high]) {
+      const span = document.createElement("span");
+      span.textContent = part;
+      element.append(span);
+    }
+  }
+
+  function message(shown) {
+    const element = byId("message");
+    element.hidden = !shown;
+    element.textContent = shown || "";
+  }
+
+  XAI.panels = {
+    byId: byId, text: text, translate: translate, number: number, decision: decision, curve: curve, clicked: clicked,
+    clusterTable: clusterTable, colourBar: colourBar, message: message,
+  };
+})();
