@@ -104,6 +104,8 @@ def test_groups_by_a_covariate_and_everybody(
         table = analysed(run, tmp_path / "sex", by="sex")
     assert table.set_index("group")["n"].to_dict() == {"F": 2, "M": 1}
     assert "1 test scans have no sex and are left out: sub-4" in caplog.text
+    lost = pd.read_csv(tmp_path / "sex" / "left-out.tsv", sep="\t")
+    assert lost[["scan_id", "reason"]].to_numpy().tolist() == [["sub-4", "has no sex"]]
     everybody = analysed(run, tmp_path / "all", by=None)
     assert everybody["group"].tolist() == ["all"]
     mean = nib.load(tmp_path / "all" / everybody["file"][0]).get_fdata()
@@ -305,3 +307,43 @@ def test_maps_of_scans_registered_within_the_run_are_brought_to_mni_space(
     x, y, z = np.round(voxel[:3]).astype(int)
     assert np.allclose(voxel[:3], [x, y, z])
     assert found.get_fdata()[x, y, z] == pytest.approx(people[0]["map"][5, 6, 4], abs=1e-4)
+
+
+def test_median_and_sd_are_those_of_numpy(
+    make_run: Callable[..., RunResults], tmp_path: Path, people: list[dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "xai"):
+        table = analysed(make_run(people), tmp_path / "out", statistics=["mean", "median", "sd"])
+    y = np.stack([people[i]["map"] for i in (1, 2, 3)]).astype(np.float64)
+    wanted = {"mean": y.mean(axis=0), "median": np.median(y, axis=0), "sd": y.std(axis=0, ddof=1)}
+    names = {"mean": "lrp_target-AD.nii.gz", "median": "lrp_target-AD_median.nii.gz", "sd": "lrp_target-AD_sd.nii.gz"}
+    rows = table[table["group"] == "AD"].set_index("statistic")
+    assert rows["file"].to_dict() == names
+    for name, values in wanted.items():
+        image = nib.load(tmp_path / "out" / names[name])
+        np.testing.assert_allclose(image.get_fdata(), values, rtol=1e-5, atol=1e-6)
+        sidecar = json.loads((tmp_path / "out" / names[name].replace(".nii.gz", ".json")).read_text())
+        assert sidecar["statistic"] == name
+        assert (tmp_path / "out" / names[name].replace(".nii.gz", ".png")).is_file()
+    alone = table[table["group"] == "CN"].set_index("statistic")
+    assert alone["file"].notna().to_dict() == {"mean": True, "median": True, "sd": False}
+    assert "lrp, CN: one map has no standard deviation" in caplog.text
+
+
+def test_maps_are_divided_before_the_mean(
+    make_run: Callable[..., RunResults], tmp_path: Path, people: list[dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    people[3]["map"] = np.zeros(SHAPE)
+    run = make_run(people)
+    with caplog.at_level(logging.WARNING, "xai"):
+        table = analysed(run, tmp_path / "sum", normalise="sum").set_index("group")
+    shares = [people[i]["map"].astype(np.float64) / np.abs(people[i]["map"].astype(np.float64)).sum() for i in (1, 2)]
+    found = nib.load(tmp_path / "sum" / table.loc["AD", "file"]).get_fdata()
+    np.testing.assert_allclose(found, np.mean(shares, axis=0), rtol=1e-4, atol=1e-9)
+    assert (table.loc["AD", "n"], table.loc["AD", "normalise"]) == (2, "sum")
+    assert "lrp, AD: the map of sub-4, fold 0, is left out: the map is zero everywhere" in caplog.text
+    lost = pd.read_csv(tmp_path / "sum" / "left-out.tsv", sep="\t", dtype=str).iloc[0].to_dict()
+    zero = {"scan_id": "sub-4", "fold": "0", "reason": "the map is zero everywhere"}
+    assert lost == {"explainer": "lrp", "group": "AD", **zero}
+    plain = analysed(run, tmp_path / "none").set_index("group")
+    assert (plain.loc["AD", "n"], plain.loc["AD", "statistic"]) == (3, "mean")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,14 +19,24 @@ from ._mosaic import Background
 if TYPE_CHECKING:
     from xai_core.engine.results import MapRecord
 
-    from .plugin import GroupMaps
-
 __all__ = ["background_of", "mni_template"]
 
 Array = npt.NDArray[Any]
 
 
-def background_of(options: GroupMaps, records: Sequence[MapRecord], grid: Grid | None) -> Background:
+class _Options(Protocol):
+    """What an analysis says of its background."""
+
+    @property
+    def template(self) -> str:
+        """``"mni"`` or ``"mean-image"``."""
+
+    @property
+    def resample(self) -> bool:
+        """Whether scans of other grids are brought to that of the maps."""
+
+
+def background_of(options: _Options, records: Sequence[MapRecord], grid: Grid | None) -> Background:
     """Return the template, or the mean of the scans of ``records`` on ``grid`` (None: the first scan's).
 
     Raises:

@@ -6,7 +6,7 @@ import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +16,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from ._background import background_of
+from ._contrasts.normalise import MEANING
 from ._drawing import colour_limit
 from ._grids import Grid, mni_grid
+from ._group_statistics import over_maps
 from ._groups import Groups, chosen_explainers, grouped, members
-from ._mean import mean_map
 from ._mosaic import Background, mosaic
 
 if TYPE_CHECKING:
@@ -41,27 +42,40 @@ def write_group_maps(run: RunResults, output: Path, options: GroupMaps) -> None:
     # Groups and explainers of one run are compared with each other, so all of them share one grid.
     grid = mni_grid(options.spacing) if options.resample else None
     rows, used = [], set[str]()
+    without = [{"scan_id": scan, "reason": f"has no {options.by}"} for scan in groups.without]
     background: Background | None = None
     for explainer in names:
         records = {(record.scan_id, record.fold): record for record in run.maps(explainer)}
         found = {name: members(records, scans, f"{explainer} of {run.folder}") for name, scans in groups.scans.items()}
         background = background or background_of(options, [record for mine in found.values() for record in mine], grid)
         for name, mine in found.items():
-            row: dict[str, Any] = {"explainer": explainer, "group": name, "n": len({record.scan_id for record in mine})}
-            if mine:
-                mean, grid = mean_map(mine, grid, resample=options.resample, mni=options.space == "mni")
-                row |= _write(
-                    output, _stem(explainer, options.by, name, used), row, mine, mean, grid, background, options
-                )
-            rows.append(row)
-    table = pd.DataFrame(rows, columns=_COLUMNS)
+            head: dict[str, Any] = {"explainer": explainer, "group": name}
+            maps, grid, mine, unusable = over_maps(mine, grid, options, f"{explainer}, {name}")
+            without += [
+                {**head, "scan_id": scan, "fold": str(fold), "reason": reason}
+                for (scan, fold), reason in unusable.items()
+            ]
+            head["n"] = len({record.scan_id for record in mine})
+            stem = _stem(explainer, options.by, name, used) if maps else ""
+            for statistic in options.statistics:
+                row = {**head, "statistic": statistic, "normalise": options.normalise}
+                if statistic in maps and grid is not None:
+                    end = "" if statistic == "mean" else f"_{statistic}"
+                    row |= _write(output, stem + end, row, mine, maps[statistic], grid, background, options)
+                rows.append(row)
+    _write_table(output / "group-maps.tsv", rows, _COLUMNS)
+    _write_table(output / "left-out.tsv", without, ["explainer", "group", "scan_id", "fold", "reason"])
+
+
+def _write_table(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    table = pd.DataFrame(rows, columns=list(columns))
     text = str(table.to_csv(sep="\t", index=False, na_rep="n/a", lineterminator="\n"))
-    (output / "group-maps.tsv").write_text(text, encoding="utf-8", newline="")
+    path.write_text(text, encoding="utf-8", newline="")
 
 
 _COLUMNS = [
     "explainer", "group", "n", "people", "explained", "sum", "min", "max", "peak", "peak_x", "peak_y", "peak_z",
-    "space", "positive_share", "colour_limit", "file",
+    "space", "positive_share", "colour_limit", "file", "statistic", "normalise",
 ]  # fmt: skip
 
 
@@ -84,6 +98,9 @@ def _stem(explainer: str, by: str | None, group: str, used: set[str]) -> str:
         unique, number = f"{stem}-{number}", number + 1
     used.add(unique.casefold())
     return unique
+
+
+_NAMES = {"mean": "mean relevance", "median": "median relevance", "sd": "standard deviation of relevance"}
 
 
 def describe(mean: Array, grid: Grid, quantile: float) -> dict[str, Any]:
@@ -133,6 +150,7 @@ def _write(
         "people": len({record.subject_id for record in records}),
         "explained": counts,
         **describe(mean, grid, options.quantile),
+        "statistic": head["statistic"],
         "space": options.space,
         "file": f"{stem}.nii.gz",
     }
@@ -143,14 +161,17 @@ def _write(
     image.header.set_xyzt_units("mm")
     nib.save(image, output / f"{stem}.nii.gz")
     by_quantile = colour_limit(mean, options.quantile)[1]
+    meaning = "relevance per voxel of the network's grid" if options.normalise == "none" else MEANING[options.normalise]
     sidecar = {
         **head,
         **row,
-        "what": "mean over the maps of the scans, voxel by voxel, of relevance per voxel of the network's grid",
+        "what": f"{_NAMES[row['statistic']]} over the maps of the scans, voxel by voxel; {meaning}",
         "by": options.by,
         "only": options.only,
         "resampled": options.resample,
-        "colour_limit_is": f"{options.quantile} quantile of |mean|" if by_quantile else "largest |mean|",
+        "colour_limit_is": f"{options.quantile} quantile of |{row['statistic']}|"
+        if by_quantile
+        else f"largest |{row['statistic']}|",
         "scans": list(dict.fromkeys(record.scan_id for record in records)),
         "maps": len(records),
     }
@@ -167,7 +188,9 @@ def _title(head: dict[str, Any], row: dict[str, Any], sidecar: dict[str, Any], o
     group = "everybody" if options.by is None else f"{options.by} {head['group']}"
     whose = ", correctly classified only" if options.only == "correct" else ""
     scans = f"{head['n']} scan{'s' if head['n'] > 1 else ''}"
-    lines = [f"{head['explainer']}: mean relevance, {group} ({scans}{whose}; explained output: {row['explained']})"]
+    divided = "" if options.normalise == "none" else f", each map divided by its {options.normalise}"
+    what = f"{head['explainer']}: {_NAMES[row['statistic']]}, {group}"
+    lines = [f"{what} ({scans}{whose}; explained output: {row['explained']}){divided}"]
     if row["peak"] is None:
         return lines
     place = ", ".join(f"{axis} {row[f'peak_{axis}']:.4g}" for axis in "xyz")

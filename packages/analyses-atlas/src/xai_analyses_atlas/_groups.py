@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from xai_core.engine.results import MapRecord, RunResults
 
-__all__ = ["Groups", "Scan", "chosen_explainers", "grouped", "members"]
+__all__ = ["Groups", "Scan", "chosen_explainers", "grouped", "label_of", "members", "ordered_labels"]
 
 _MOST = 20
 # Scan and fold: in a repeated cross-validation several networks test a scan.
@@ -50,7 +50,7 @@ def grouped(run: RunResults, by: str | None, *, only_correct: bool) -> Groups:
         raise InputError(f"{run.folder} is a regression: nobody is predicted correctly or not. Set only: all.")
     labels = ["all"] * len(table) if by is None else _labels(table, by, run)
     right = (table["target"] == table["prediction"]).tolist() if only_correct else [True] * len(table)
-    scans: dict[str, list[Scan]] = {name: [] for name in _order(labels, by, run)}
+    scans: dict[str, list[Scan]] = {name: [] for name in ordered_labels(labels, by, run.classes)}
     without, wrong = [], 0
     folds = table["fold"].astype(int).tolist()
     for scan, fold, label, kept in zip(table["scan_id"].astype(str), folds, labels, right, strict=True):
@@ -73,7 +73,7 @@ def _labels(table: pd.DataFrame, by: str, run: RunResults) -> list[str | None]:
             f"by: {run.folder} has no column {by!r} in predictions.tsv or subjects.tsv."
             f"{did_you_mean(by, list(table.columns))} There are: {columns}."
         )
-    labels = [_label(value) for value in table[by].tolist()]
+    labels = [label_of(value) for value in table[by].tolist()]
     names = {label for label in labels if label is not None}
     if not names:
         raise InputError(f"by: the column {by!r} of {run.folder} is empty for every test scan. Choose another one.")
@@ -86,7 +86,8 @@ def _labels(table: pd.DataFrame, by: str, run: RunResults) -> list[str | None]:
     return labels
 
 
-def _label(value: Any) -> str | None:
+def label_of(value: Any) -> str | None:
+    """Return the group that a value of a table names; None where there is none."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, float) and value.is_integer():
@@ -94,10 +95,11 @@ def _label(value: Any) -> str | None:
     return str(value)
 
 
-def _order(labels: Sequence[str | None], by: str | None, run: RunResults) -> list[str]:
+def ordered_labels(labels: Sequence[str | None], by: str | None, classes: Sequence[str] | None) -> list[str]:
+    """Return the groups: the classes in their order, where the column holds classes; numbers before texts."""
     found = {label for label in labels if label is not None}
-    if by in ("target", "prediction") and run.classes is not None:
-        return [*run.classes, *sorted(found - set(run.classes))]
+    if by in ("target", "prediction") and classes is not None:
+        return [*classes, *sorted(found - set(classes))]
     return sorted(found, key=_sortable)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -16,12 +17,16 @@ from xai_core import InputError
 
 from ._grids import Grid
 
-__all__ = ["SUFFIXES", "LoadedMap", "archive_keys", "load_map", "read_image", "require_finite"]
+__all__ = [
+    "SUFFIXES", "UNREADABLE", "LoadedMap", "archive_keys", "load_map", "read_image", "read_stored", "require_finite",
+]  # fmt: skip
 
 Array = npt.NDArray[Any]
 
 SUFFIXES = (".nii", ".nii.gz", ".npy", ".npz")
-_UNREADABLE = (OSError, EOFError, ValueError, MemoryError, OverflowError, KeyError, zlib.error, zipfile.BadZipFile)
+# The size of its header, in either order of bytes.
+_NIFTI_1 = ((348).to_bytes(4, "little"), (348).to_bytes(4, "big"))
+UNREADABLE = (OSError, EOFError, ValueError, MemoryError, OverflowError, KeyError, zlib.error, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -76,12 +81,22 @@ def read_image(path: Path) -> tuple[Array, Grid]:
     Raises:
         InputError: It is missing, unreadable, has another number of dimensions, no numbers or no usable affine.
     """
+    data, grid = read_stored(path)
+    return data.astype(np.float64), grid
+
+
+def read_stored(path: Path) -> tuple[Array, Grid]:
+    """Return an image (NIfTI, MGH) [D, H, W] or [D, H, W, C] in the type that it is stored in, and its grid.
+
+    Raises:
+        InputError: See ``read_image``.
+    """
     if not path.is_file():
         raise InputError(f"{path} does not exist. Was it moved or deleted?")
     try:
-        image: Any = nib.load(path)
+        image = _opened(path)
         data, affine = np.asanyarray(image.dataobj), image.affine
-    except (nib.filebasedimages.ImageFileError, *_UNREADABLE) as error:
+    except (nib.filebasedimages.ImageFileError, *UNREADABLE) as error:
         raise InputError(f"{path} cannot be read as an image: {_short(error)}. Is it whole?") from error
     while data.ndim > 4 and data.shape[3] == 1:  # NIfTI keeps channels in the fifth dimension
         data = data[:, :, :, 0]
@@ -94,7 +109,16 @@ def read_image(path: Path) -> tuple[Array, Grid]:
     if affine is None or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise InputError(f"{path} has no usable affine (voxel to world matrix). Repair its header.")
     shape = cast(tuple[int, int, int], tuple(int(n) for n in data.shape[:3]))
-    return _numbers(data, str(path)), Grid(shape, np.asarray(affine, dtype=np.float64))
+    return _require_numbers(data, str(path)), Grid(shape, np.asarray(affine, dtype=np.float64))
+
+
+def _opened(path: Path) -> Any:
+    """Open an image; a compressed NIfTI file at once: nibabel does it in small steps, for which threads wait."""
+    if path.name.lower().endswith(".nii.gz"):
+        content = gzip.decompress(path.read_bytes())
+        if content[:4] in _NIFTI_1:
+            return nib.Nifti1Image.from_bytes(content)
+    return nib.load(path)
 
 
 def archive_keys(path: Path) -> list[str]:
@@ -106,7 +130,7 @@ def archive_keys(path: Path) -> list[str]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             return list(archive.files)
-    except (*_UNREADABLE, AttributeError, TypeError) as error:
+    except (*UNREADABLE, AttributeError, TypeError) as error:
         raise InputError(f"{path} cannot be read as a NumPy archive: {_short(error)}. Is it whole?") from error
 
 
@@ -123,7 +147,7 @@ def _from_archive(path: Path, key: str | None) -> LoadedMap:
     try:
         with np.load(path, allow_pickle=False) as archive:
             data = archive[chosen]
-    except (*_UNREADABLE, AttributeError, TypeError) as error:
+    except (*UNREADABLE, AttributeError, TypeError) as error:
         raise InputError(f"{name} cannot be read: {_short(error)}. Is the file whole?") from error
     if not isinstance(data, np.ndarray):
         raise InputError(f"{name} is no NumPy array.")
@@ -133,18 +157,22 @@ def _from_archive(path: Path, key: str | None) -> LoadedMap:
 def _array(path: Path) -> Array:
     try:
         return cast(Array, np.load(path, allow_pickle=False))
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise InputError(f"{path} cannot be read as a NumPy array: {_short(error)}. Is it whole?") from error
 
 
 def _numbers(data: Any, name: str) -> Array:
     """Return float64; refuse what is no array of real numbers."""
+    return _require_numbers(data, name).astype(np.float64)
+
+
+def _require_numbers(data: Any, name: str) -> Array:
     if not isinstance(data, np.ndarray) or data.dtype.kind not in "iufb":
         found = data.dtype if isinstance(data, np.ndarray) else type(data).__name__
         raise InputError(f"{name} holds {found}, not one real number for each voxel.")
     if not data.size:
         raise InputError(f"{name} has the shape {data.shape}: it holds no value.")
-    return data.astype(np.float64)
+    return data
 
 
 def _squeezed(data: Array) -> Array:

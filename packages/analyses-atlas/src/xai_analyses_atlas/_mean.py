@@ -64,7 +64,7 @@ def relevance_on(record: MapRecord, grid: Grid | None, *, resample: bool, mni: b
     if mni and not meets_mni_brain(found):
         raise InputError(
             f"{record.path} does not meet the MNI brain: {found}. Is the scan registered to MNI space? If all "
-            "scans share another space, set space: scan and template: mean-image."
+            "scans share another space, set space: scan (in group-maps also template: mean-image)."
         )
     grid = grid or found
     return volume_on(data, found, grid, f"The map {record.path}", resample=resample), grid

@@ -62,6 +62,8 @@ def mosaic(
     peak: tuple[int, int, int] | None,
     lines: Sequence[str],
     convention: Convention,
+    *,
+    quantity: str = "relevance",
 ) -> bytes:
     """Draw up to twelve axial slices, from below upwards, the peak's among them.
 
@@ -73,6 +75,7 @@ def mosaic(
         peak: Voxel of the largest |relevance|; None: there is no relevance.
         lines: Title, a line each.
         convention: Whether the patient's left is on the picture's left (neurological) or right.
+        quantity: What the values are, above the colours.
 
     Returns:
         A PNG file.
@@ -91,7 +94,7 @@ def mosaic(
     for axis, plane in zip(axes, planes, strict=False):
         _panel(axis, turned, ras, background, plane, limit, convention)
     figure.text(0.01, 0.98, "\n".join(lines), va="top", fontsize=11, **_STYLE)
-    _bar(figure, limit, empty=peak is None)
+    _bar(figure, limit, quantity, empty=peak is None)
     return png(figure)
 
 
@@ -140,11 +143,11 @@ def _panel(
     axis.text(0.01, 0.01, f"z {'about ' if tilted else ''}{centre[2]:.3g} mm", ha="left", va="bottom", **style)
 
 
-def _bar(figure: Figure, limit: float, *, empty: bool) -> None:
+def _bar(figure: Figure, limit: float, quantity: str, *, empty: bool) -> None:
     axis = figure.add_axes((0.925, 0.12, 0.014, 0.62))
     if empty:
         axis.set_axis_off()
-        figure.text(0.905, 0.45, "no relevance:\nevery voxel\nis zero", fontsize=9, **_STYLE)
+        figure.text(0.905, 0.45, f"no {quantity}:\nevery voxel\nis zero", fontsize=9, **_STYLE)
         return
     values = np.linspace(-limit, limit, 256)[:, None]
     axis.imshow(over(np.full_like(values, 0.35), values, limit), origin="lower", aspect="auto",
@@ -154,4 +157,4 @@ def _bar(figure: Figure, limit: float, *, empty: bool) -> None:
     axis.yaxis.tick_right()
     axis.set_yticks(positions, labels, color="white", fontsize=9)
     axis.tick_params(color="white")
-    figure.text(0.905, 0.76, "relevance", fontsize=9, **_STYLE)
+    figure.text(0.905, 0.76, quantity, fontsize=9, **_STYLE)

@@ -15,12 +15,13 @@ __all__ = ["GroupMaps"]
 
 
 class GroupMaps(Analysis):
-    """Mean relevance map of each group of test people, as NIfTI, table and picture.
+    """Mean, median and SD of the relevance maps of each group of test people, as NIfTI, table and picture.
 
-    For each explainer and group the mean over the group's maps, each voxel by itself, of the values as they are: a
-    person whose output is larger weighs more, and a person with two scans counts twice. By default an explainer
-    explains the predicted class, so that the mean over a true class mixes maps for that class with maps for another
-    where the network was wrong; the column ``explained`` counts them, and ``only: correct`` leaves the latter out.
+    For each explainer and group the mean over the group's maps, each voxel by itself, of the values as they are
+    (``normalise: none``): a person whose output is larger weighs more, and a person with two scans counts twice. By
+    default an explainer explains the predicted class, so that the mean over a true class mixes maps for that class with
+    maps for another where the network was wrong; the column ``explained`` counts them, and ``only: correct`` leaves the
+    latter out.
 
     Colours of the pictures end at a quantile of the absolute mean relevance over all voxels, as in the viewer of Dyrba
     et al., Improving 3D convolutional neural network comprehensibility via interactive visualization of relevance
@@ -29,6 +30,9 @@ class GroupMaps(Analysis):
     Args:
         explainers: Ids of explainers of the run; None: all.
         by: Column of the predictions or the subjects that says who belongs together; None: everybody.
+        statistics: ``"mean"``, ``"median"`` and ``"sd"`` (between maps, n - 1) over a group's maps.
+        normalise: What each map is divided by first: nothing (``"none"``, asks how much relevance there is), its
+            ``"sum"`` of absolute relevance (asks where it lies), its ``"maximum"`` or the explained ``"output"``.
         only: ``"all"`` test scans or the ``"correct"``-ly classified ones.
         space: Whether the scans are registered to ``"mni"`` space or share a space of their own, ``"scan"``.
         template: What the maps are drawn over: nilearn's T1 template of ``"mni"``, or the ``"mean-image"`` of the
@@ -56,6 +60,20 @@ class GroupMaps(Analysis):
                 "default": "target",
                 "description": "Column of the predictions or the subjects that says who belongs together, such as "
                 "target, prediction, sex or site; null: everybody is one group.",
+            },
+            "statistics": {
+                "type": "array",
+                "items": {"enum": ["mean", "median", "sd"]},
+                "minItems": 1,
+                "uniqueItems": True,
+                "default": ["mean"],
+                "description": "What is computed over the maps of a group: mean, median, sd (between maps, n - 1).",
+            },
+            "normalise": {
+                "enum": ["none", "sum", "maximum", "output"],
+                "default": "none",
+                "description": "What each map is divided by first: nothing, its sum of absolute relevance, its largest "
+                "absolute relevance, or the absolute value of the explained output.",
             },
             "only": {
                 "enum": ["all", "correct"],
@@ -105,6 +123,8 @@ class GroupMaps(Analysis):
         *,
         explainers: Sequence[str] | None = None,
         by: str | None = "target",
+        statistics: Sequence[Literal["mean", "median", "sd"]] = ("mean",),
+        normalise: Literal["none", "sum", "maximum", "output"] = "none",
         only: Literal["all", "correct"] = "all",
         space: Literal["mni", "scan"] = "mni",
         template: Literal["mni", "mean-image"] = "mni",
@@ -121,6 +141,8 @@ class GroupMaps(Analysis):
             )
         self.explainers = explainers
         self.by = by
+        self.statistics = list(statistics)
+        self.normalise = normalise
         self.only = only
         self.space = space
         self.template = template
@@ -130,10 +152,11 @@ class GroupMaps(Analysis):
         self.convention = convention
 
     def analyse(self, run: RunResults, output: Path) -> None:
-        """Write ``group-maps.tsv``, and for each explainer and group a NIfTI file, its JSON sidecar and a PNG file.
+        """Write ``group-maps.tsv``, ``left-out.tsv``, and for each explainer and group NIfTI, its JSON sidecar and PNG.
 
         Maps are float32 [D, H, W] on the grid of the first map (or the common one), channels added up; sums are kept in
-        float64, one at a time, so that memory does not grow with the number of people.
+        float64, one map at a time, so that memory does not grow with the number of people. For a median, an SD or
+        normalised maps the maps of a group lie in a temporary folder (4 bytes a voxel).
 
         Raises:
             InputError: The column or an explainer does not exist, every group is empty, a map is missing, is not

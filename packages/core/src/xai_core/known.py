@@ -32,7 +32,10 @@ _BY_DISTRIBUTION = {
     },
     "xai-trainers-lightning": {"trainer": "lightning as-stored"},
     "xai-evaluators-faithfulness": {"evaluator": "ground-truth"},
-    "xai-analyses-atlas": {"analysis": "group-maps"},
+    "xai-analyses-atlas": {
+        "analysis": "group-maps region-table normative-scores agreement group-contrasts map-similarity "
+        "voxel-features region-features region-figures",
+    },
     "xai-reports-html": {"report": "html"},
 }
 

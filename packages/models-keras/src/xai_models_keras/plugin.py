@@ -48,7 +48,8 @@ class Keras(Model):
         Args:
             input_shape: (C, D, H, W); must be the stored shape, where the file tells one.
             outputs: Number of logits, as stored; 1: a regression; 2 for a stored single unit with a sigmoid: the logits
-                [0, z], whose softmax is that sigmoid. None: as stored.
+                [0, z], whose softmax is that sigmoid. None: as stored; a network that gives volumes (a U-Net) then
+                maps to [N, channels, D, H, W] as Keras predicts them, its final activation included.
 
         Raises:
             InputError: The file cannot be read, or shape or outputs are others than the stored ones.

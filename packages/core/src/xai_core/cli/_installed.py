@@ -26,6 +26,7 @@ ABSENT: Mapping[str, str] = {
     "atlases": "xai-analyses-atlas",
     "segment": "xai-analyses-atlas",
     "qc": "xai-datasets-mri",
+    "serve": "xai-reports-html",
     "view": "xai-reports-html",
 }
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..config.strictyaml import dump
 from ..errors import InputError
 from ..types import Task
+from .derivative import describe_derivative
 from .ensemblefiles import Combine
 from .ensemblemaps import check_maps, common_explainers, map_ensemble
 from .ensemblemembers import Member, members_of
@@ -256,4 +257,4 @@ def _describe_maps(joined: _Joined) -> None:
         "GeneratedBy": [{"Name": "xai-core", "Version": software_versions()["xai-core"]}],
         "SourceDatasets": [{"URL": member.results.folder.absolute().as_uri()} for member in joined.members],
     }
-    write_text(joined.folder / "derivatives" / "dataset_description.json", json.dumps(description, indent=2) + "\n")
+    describe_derivative(joined.folder / "derivatives", description)

@@ -15,6 +15,7 @@ from .calls import at_work
 from .cohort import evaluation_rows, explain_fold
 from .controls import check_controls
 from .covariates import check_transforms
+from .derivative import describe_derivative
 from .explaining import unexplained_share
 from .folds import FoldModel, pick_device, predict, rows_identity, train_fold, training_key
 from .hooks import Hooks
@@ -158,7 +159,7 @@ def finish_explanations(study: Study, folder: Path) -> None:
                   for name, package in components.items() if name.startswith("explainer ")),
             ],
         }  # fmt: skip
-        write_text(folder / "derivatives" / "dataset_description.json", json.dumps(description, indent=2) + "\n")
+        describe_derivative(folder / "derivatives", description)
     _warn_of_losses(RunResults(folder), study.config["explainers"])
     for evaluator in study.config["evaluators"]:
         rows = evaluation_rows(study, folder, evaluator)

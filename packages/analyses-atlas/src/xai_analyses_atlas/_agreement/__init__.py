@@ -1,0 +1,1 @@
+"""How far relevance maps agree with each other, and what they depend on."""

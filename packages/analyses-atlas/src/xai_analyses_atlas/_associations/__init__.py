@@ -1,0 +1,1 @@
+"""The analysis ``region-features``: relevance by region related to features across people."""

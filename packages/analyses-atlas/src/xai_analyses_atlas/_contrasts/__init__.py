@@ -1,0 +1,1 @@
+"""Contrasts between groups, explainers and folds, with inference by permutation."""

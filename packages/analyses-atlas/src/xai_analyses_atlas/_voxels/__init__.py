@@ -1,0 +1,1 @@
+"""Relevance and a brain feature, voxel by voxel: within each person, and across people."""
