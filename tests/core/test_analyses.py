@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from xai_core import InputError, Pipeline, registry
-from xai_core.testing._toys import TOY_PIPELINE, ToyAnalysis, ToyTrainer, register_toys, write_toy_study
+from xai_core.testing._toys import TOY_PIPELINE, ToyAnalysis, ToyReport, ToyTrainer, register_toys, write_toy_study
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_an_analysis_refuses_before_anything_is_trained(study: Path, monkeypatch
 
 def test_a_file_that_an_analysis_reads_makes_it_anew_when_it_changes(study: Path) -> None:
     features = study.parent / "features.tsv"
-    done = []
+    done, told = [], []
 
     class Reading(ToyAnalysis):
         def inputs(self, run: Any) -> Sequence[Path]:
@@ -43,9 +43,16 @@ def test_a_file_that_an_analysis_reads_makes_it_anew_when_it_changes(study: Path
             done.append(features.read_text(encoding="utf-8") if features.exists() else None)
             super().analyse(run, output)
 
+    class Telling(ToyReport):
+        def write(self, run: Any, output: Path) -> Path:
+            told.append(len(done))
+            return super().write(run, output)
+
     registry.register("analysis", "toy", Reading)
+    registry.register("report", "toy", Telling)
     for content in (None, "1", "1", "2"):
         if content is not None:
             features.write_text(content, encoding="utf-8")
         Pipeline.from_file(study).run()
     assert done == [None, "1", "2"]
+    assert told == [1, 2, 3], "a report shows what the analyses found"

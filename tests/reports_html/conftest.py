@@ -114,6 +114,12 @@ def make_run(tmp_path: Path) -> Callable[..., RunResults]:
 
 
 @pytest.fixture(scope="session")
+def run_writer() -> Callable[..., RunResults]:
+    """For fixtures that live longer than one test."""
+    return write_run
+
+
+@pytest.fixture(scope="session")
 def shared_run(tmp_path_factory: pytest.TempPathFactory) -> RunResults:
     """One classification for the tests that only read."""
     return write_run(tmp_path_factory.mktemp("shared"))

@@ -11,6 +11,7 @@ from xai_core.engine.explaining import unexplained_share
 from xai_core.registry import infos
 from xai_reports_html import _literature, _methods
 from xai_reports_html._account import LOSS, account_of, figures, layer_rows, percent, summaries
+from xai_reports_html._papers import papers
 
 OURS = {
     "lrp", "gradcam", "gradcam-plus-plus", "layer-cam", "guided-gradcam", "guided-backpropagation", "deconvolution",
@@ -208,15 +209,18 @@ class TestLiterature:
         lists = [*_literature._BY_COMPONENT.values(), *_literature._BY_PARAMETER.values()]
         named = {key for keys in lists for key in keys}
         named |= {limit.paper for limits in _methods._LIMITS.values() for limit in limits if limit.paper}
-        assert named | {_methods._ZPLUS.paper} == set(_literature._PAPERS)
-        for key, text in _literature._PAPERS.items():
-            author, year = key.rstrip("b").split()
-            assert text.startswith(author), key
-            assert year in text, key
+        named |= set(_literature._BY_LIBRARY.values()) | {"DeLong 1988"}  # cited where the scores have its interval
+        for key, paper in papers().items():
+            author, year = key.rstrip("b").rsplit(" ", 1)
+            assert paper.text.startswith(author), key
+            assert year == str(paper.year), key
+            assert year in paper.text, key
+        assert named | {_methods._ZPLUS.paper} == set(papers())
 
     def test_parameters_decide(self):
         def cited(name, **params):
-            return " ".join(_literature.references({"explainers": [{"name": f"pkg:{name}", "params": params}]}, []))
+            found = _literature.references({"explainers": [{"name": f"pkg:{name}", "params": params}]}, [])
+            return " ".join(paper.text for paper in found)
 
         assert "deep Taylor" in cited("lrp", composite="epsilon-plus")
         assert "deep Taylor" not in cited("lrp", composite="epsilon")
@@ -236,7 +240,7 @@ class TestLiterature:
         assert papers("smoothgrad", statistic="variance") == []
         assert papers("somebodys") == []
         found = _literature.limits_of({"explainers": [{"name": "gradcam"}, {"name": "lrp"}]})
-        assert [text.split()[0] for text in found] == ["Siegel", "Sixt"]
+        assert [paper.key for paper in found] == ["Siegel 2025", "Sixt 2020"]
 
     @pytest.mark.parametrize(
         ("name", "params", "unsigned"),

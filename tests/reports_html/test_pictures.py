@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image, ImageDraw
 
 from xai_core import InputError
+from xai_reports_html._case import chosen
 from xai_reports_html._colours import colours, gradient, scale_of
+from xai_reports_html._decisions import decisions
 from xai_reports_html._overlay import _FONT, draw_layers, png
-from xai_reports_html._people import _chosen
 from xai_reports_html._volumes import cut_through, on_same_grid, read, reoriented
 
 RAS = np.diag([2.0, 2, 2, 1])
@@ -224,10 +226,12 @@ def test_png_holds_the_picture_only():
 
 
 def test_choice_takes_every_kind_of_decision():
-    rows = {f"sub-{i:02}": {"true": "AD" if i < 4 else "CN", "correct": i not in (3, 9)} for i in range(12)}
-    chosen = _chosen(rows, 4)
-    kinds = {(rows[scan]["true"], rows[scan]["correct"]) for scan in chosen}
-    assert len(kinds) == 4
-    assert chosen == sorted(chosen)
-    assert _chosen(rows, None) == list(rows)
-    assert _chosen(rows, 0) == []
+    table = pd.DataFrame({"scan_id": [f"sub-{i:02}" for i in range(12)], "subject_id": "x", "fold": 0})
+    table["target"] = ["AD" if i < 4 else "CN" for i in range(12)]
+    table["prediction"] = ["CN" if i == 3 else "AD" if i in (9, 0, 1, 2) else "CN" for i in range(12)]
+    ones = decisions(table, ("CN", "AD"), 0.7)
+    found = chosen(ones, 4)
+    assert len({(one.true, one.correct) for one in found}) == 4
+    assert found == sorted(found, key=lambda one: one.key)
+    assert chosen(ones, None) == ones
+    assert chosen(ones, 0) == []

@@ -12,6 +12,7 @@ import yaml
 
 from xai_core.registry import create
 from xai_reports_html._charts import roc_chart
+from xai_reports_html._files import figure_files
 from xai_reports_html._scorecharts import calibration_chart, gap_chart
 from xai_reports_html._summary import NONE
 
@@ -21,7 +22,7 @@ PNG = b"\x89PNG"
 
 def text_of(run, output: Path) -> str:
     output.mkdir()
-    return create("report", "html").write(run, output).read_text(encoding="utf-8")
+    return create("report", "html", max_people=0).write(run, output).read_text(encoding="utf-8")
 
 
 def change(run, **parts):
@@ -36,7 +37,7 @@ def save(run, name: str, rows: list[dict[str, object]]) -> None:
 
 def test_nothing_is_claimed_that_the_run_does_not_hold(make_run, tmp_path):
     page = text_of(make_run(), tmp_path / "report")
-    for words in ("Against chance", "By site", "Calibration:", "The gap (", "± "):
+    for words in ("Against chance", "By site", "Calibration:", "The gap (", "SD of folds"):
         assert words not in page
 
 
@@ -103,14 +104,18 @@ def test_several_repeats_are_not_mixed(make_run, tmp_path):
     assert (tmp_path / "repeated" / "figures" / "roc.png").is_file()
 
 
-def test_charts_of_little_data():
+def drawn(figure, folder):
+    return figure_files(figure, folder, "chart")
+
+
+def test_charts_of_little_data(tmp_path):
     assert calibration_chart(pd.DataFrame(columns=["kind", "class"])) is None
     for corrected in (None, [np.nan, np.nan], [1.0, -1.0]):
-        assert gap_chart([60.0, 70.0], [2.0, -2.0], corrected).startswith(PNG)
-    assert gap_chart([60.0], [0.0], None).startswith(PNG)
+        assert drawn(gap_chart([60.0, 70.0], [2.0, -2.0], corrected), tmp_path).startswith(PNG)
+    assert drawn(gap_chart([60.0], [0.0], None), tmp_path).startswith(PNG)
     # A fold of one class has no curve of its own; the others have.
     true, p = ["CN", "AD", "CN", "CN"], [0.1, 0.9, 0.2, 0.3]
     probabilities = {"CN": [1 - v for v in p], "AD": p}
     with_folds = roc_chart(true, probabilities, ["CN", "AD"], [0, 0, 1, 1], " [0.5, 1.0]")
-    assert with_folds is not None
-    assert with_folds != roc_chart(true, probabilities, ["CN", "AD"])
+    assert [line.get_label() for line in with_folds.axes[0].lines].count("each fold alone") == 1
+    assert len(with_folds.axes[0].lines) == len(roc_chart(true, probabilities, ["CN", "AD"]).axes[0].lines) + 1

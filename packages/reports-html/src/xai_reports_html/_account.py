@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from xai_core.engine.stages import LOSS
 
 from ._summary import NONE, number
+from ._texts import plain
 
 if TYPE_CHECKING:
     from xai_core.engine.results import MapRecord
@@ -97,13 +98,13 @@ def account_of(sidecar: Mapping[str, Any]) -> Account | None:
         return Account(
             "completeness",
             whole,
-            "the output less baseline's",
+            plain("sums.less_baseline"),
             _divided(whole, {"voxels": total, "unexplained": -delta}),
         )
     ratio = _value(details, "conservation")
     if ratio is None:
         return None
-    return Account("ratio", output, "the output", (Part("voxels", ratio * output, ratio),))
+    return Account("ratio", output, plain("sums.the_output"), (Part("voxels", ratio * output, ratio),))
 
 
 def _conserved(conservation: Mapping[str, Any]) -> Account | None:
@@ -111,7 +112,7 @@ def _conserved(conservation: Mapping[str, Any]) -> Account | None:
     amounts = {name: amount for name, key in _PARTS.items() if (amount := _value(conservation, key)) is not None}
     if whole is None or "voxels" not in amounts:
         return None
-    of = "the output" if _value(conservation, "output") == whole else "the start"
+    of = plain("sums.the_output" if _value(conservation, "output") == whole else "sums.the_start")
     return Account("conservation", whole, of, _divided(whole, amounts))
 
 
@@ -149,12 +150,18 @@ def figures(account: Account) -> dict[str, Any]:
         segments.append({"name": name, **place})
     return {
         "law": account.law,
-        "whole": f"of {account.of} {number(account.whole)}",
+        "whole": plain("sums.of", what=account.of, amount=number(account.whole)),
         "parts": [
             {
                 "name": part.name,
                 "text": number(part.amount) if part.share is None else percent(part.share),
-                "title": f"{part.name}: {part.amount:.6g} of {account.whole:.6g}",
+                "label": plain(f"sums.{part.name}"),
+                "title": plain(
+                    "sums.title_of_part",
+                    part=plain(f"sums.{part.name}"),
+                    amount=f"{part.amount:.6g}",
+                    whole=f"{account.whole:.6g}",
+                ),
             }
             for part in account.parts
         ],

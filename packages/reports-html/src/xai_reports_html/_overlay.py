@@ -11,15 +11,18 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from ._colours import Scale, colours, gradient
+from ._texts import plain
 from ._volumes import Volume
 
-__all__ = ["Layers", "compose", "draw_layers", "png", "rows_below"]
+__all__ = ["Layers", "compose", "draw_layers", "jpeg", "mosaic_layers", "png", "rows_below"]
 
 Array = np.ndarray[Any, Any]
 _HEIGHT = 240  # pixels of the tallest plane
 _GAP = 6
 _OUTLINE = (60, 255, 150, 255)
 _FONT = ImageFont.load_default(size=14)
+_SMALL = ImageFont.load_default(size=11)
+_SLICE, _COLUMNS = 128, 6  # pixels of the longer side of a slice of a mosaic; slices in a row
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,44 @@ def draw_layers(
         _letters(base, axis, size, place, mirrored)
         left += size[0] + _GAP
     return Layers(base, overlay, outlined)
+
+
+def mosaic_layers(scan: Volume, relevance: Volume, scale: Scale, slices: int, mirrored: bool) -> Layers:
+    """Draw axial slices from below upwards, evenly spaced through the head; each with its height in mm and its sides.
+
+    They follow from the scan alone, so that the mosaics of its maps compare.
+    """
+    heights = _heights(scan, slices)
+    x, y, _ = (n * size for n, size in zip(scan.data.shape, scan.spacing, strict=True))
+    factor = _SLICE / max(x, y)
+    size = max(1, round(x * factor)), max(1, round(y * factor))
+    columns = min(_COLUMNS, len(heights))
+    rows = -(-len(heights) // columns)
+    whole = (columns * (size[0] + _GAP) - _GAP, rows * (size[1] + _GAP) - _GAP)
+    base, overlay = Image.new("L", whole), Image.new("RGBA", whole)
+    for position, z in enumerate(heights):
+        row, column = divmod(position, columns)
+        place, cut = (column * (size[0] + _GAP), row * (size[1] + _GAP)), (0, 0, z)
+        base.paste(_grey(_plane(scan.data, 2, cut, mirrored), size, scan.window), place)
+        panel = _resized(_plane(relevance.data, 2, cut, mirrored), size)
+        overlay.paste(Image.fromarray(colours(panel, scale)), place)
+        _letters(base, 2, size, place, mirrored)
+        middle = (scan.data.shape[0] // 2, scan.data.shape[1] // 2, z)
+        text = f"z {round(scan.world(middle)[2]) + 0}"
+        at = (place[0] + 3, place[1] + 2)
+        ImageDraw.Draw(base).text(at, text, 255, _SMALL, stroke_width=1, stroke_fill=0)
+    return Layers(base, overlay, outlined=False)
+
+
+def _heights(scan: Volume, slices: int) -> list[int]:
+    """Indices of slices between the lowest and the highest one that holds more than background."""
+    low, high = scan.window
+    share = (scan.data > low + 0.1 * (high - low)).mean(axis=(0, 1))
+    inside = np.flatnonzero(share > 0.02)
+    first, last = (int(inside[0]), int(inside[-1])) if inside.size else (0, scan.data.shape[2] - 1)
+    # The outermost slices show little of a head: begin and end half a step inside.
+    places = first + (np.arange(slices) + 0.5) * (last - first + 1) / slices - 0.5
+    return list(dict.fromkeys(int(z) for z in np.clip(np.rint(places), first, last)))
 
 
 def _panel_sizes(scan: Volume) -> list[tuple[int, int]]:
@@ -116,14 +157,14 @@ def compose(layers: Layers, scale: Scale, title: str) -> Image.Image:
     draw.text((4, 4), title, fill=(235, 235, 235), font=_FONT)
     top = layers.base.height + 30
     if scale.empty:
-        draw.text((4, top), "no relevance: every voxel is zero", fill=(235, 235, 235), font=_FONT)
+        draw.text((4, top), plain("picture.empty"), fill=(235, 235, 235), font=_FONT)
         return picture
     bar = Image.new("RGBA", (240, 12), (70, 70, 70, 255))
     strip = np.repeat(gradient(scale, bar.width)[None], bar.height, axis=0)
     bar = Image.alpha_composite(bar, Image.fromarray(strip))
     picture.paste(bar.convert("RGB"), (4, top + 2))
     low = -scale.limit if scale.signed else 0.0
-    text = f"{low:.3g} to {scale.limit:.3g}, shown from {scale.threshold:.3g}"
+    text = plain("picture.scale", low=f"{low:.3g}", high=f"{scale.limit:.3g}", threshold=f"{scale.threshold:.3g}")
     draw.text((bar.width + 12, top), text, fill=(235, 235, 235), font=_FONT)
     return picture
 
@@ -138,8 +179,15 @@ def rows_below(pictures: list[Image.Image]) -> Image.Image:
     return whole
 
 
+def jpeg(image: Image.Image) -> bytes:
+    """Return the bytes of a JPEG file: for anatomy, which stands below a map; never for the map."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=82, optimize=True)
+    return buffer.getvalue()
+
+
 def png(image: Image.Image) -> bytes:
     """Return the bytes of a PNG file, which depend on the picture only."""
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
+    image.save(buffer, "PNG", compress_level=6)  # the highest level takes four times as long for 4 % less
     return buffer.getvalue()

@@ -1,186 +1,232 @@
-"""The page."""
+"""The report: one page that needs nothing else, or a folder with a page for each person."""
 
 from __future__ import annotations
 
-from importlib.resources import files
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jinja2
+from xai_core import InputError
 
-from . import __version__
-from ._account import LOSS, summaries
-from ._charts import confusion_chart, roc_chart, scatter_chart, training_chart
-from ._literature import limits_of, references
-from ._methods import known_limits, meaning
-from ._people import cards, data_uri
-from ._scores import against_chance, correction_note, first_repeat, group_tables, if_made, score_charts
-from ._summary import class_name, components, described, evaluation_rows, metric_rows, plural
+from ._account import summaries
+from ._agreement import agreement_rows
+from ._analyses import analyses
+from ._case import Key, chosen
+from ._chartset import charts
+from ._citation import citation_of, write_citation
+from ._files import Shelf, json_data, write_table
+from ._literature import limits_of
+from ._material import Material, explainer_slots
+from ._render import STYLE, render, resource
+from ._roster import Roster, roster
+from ._scores import against_chance, correction_note, group_tables, if_made
+from ._sections import (
+    Grid,
+    ensemble_section,
+    fold_table,
+    left_out_table,
+    participants,
+    quality_section,
+    sweep_section,
+)  # fmt: skip
+from ._summary import components, described, evaluation_rows, metric_rows
+from ._texts import catalogue, plain
 
 if TYPE_CHECKING:
     from xai_core.engine.results import RunResults
 
     from .plugin import HtmlReport
 
-__all__ = ["write_page"]
+__all__ = ["write_page", "write_person"]
 
 _HEADLINE = ("balanced_accuracy", "auc", "sensitivity", "specificity", "mae", "r", "r2")
+_PEOPLE = "people"
 
 
 def write_page(run: RunResults, output: Path, options: HtmlReport) -> Path:
-    """Write ``index.html`` and ``figures``; see ``HtmlReport.write``."""
-    figures = output / "figures"
-    figures.mkdir(parents=True, exist_ok=True)
-    config, info = run.config, run.info
-    metrics = if_made(run.metrics) or {}
-    rows = metric_rows(metrics)
-    held_out = if_made(run.held_out_metrics) or {}
-    records = run.maps()
-    people = cards(run, records, figures, options) if if_made(run.predictions) is not None else None
-    page = _template().render(
-        name=str(config.get("name", run.folder.name)),
-        task=run.task,
-        classes=run.classes,
-        sentences=described(run),
-        quality=(run.folder / "quality" / "index.html").is_file(),
-        components=components(config),
-        rows=rows,
-        held_out={**held_out.get("ensemble", {}), "rows": metric_rows(held_out, "ensemble")},
-        tiles=_headline(rows),
-        test=metrics.get("test", {}),
-        folds=len(metrics.get("folds", [])),
-        charts=_charts(run, metrics, figures),
-        repeats=len(metrics.get("repeats", [])),
-        chance=against_chance(metrics.get("test", {})),
-        groups=group_tables(run),
-        correction=correction_note(run),
-        people=people,
-        accounts=summaries(records, [slot["id"] for slot in _explainers(config)]),
-        limit=f"{100 * LOSS:g} %",
-        methods=_methods(config),
-        options=options,
-        evaluations=_evaluations(run),
-        analyses=_analyses(run),
-        versions=_versions(info),
-        facts=[(key, info[key]) for key in ("device", "seed", "people", "scans", "folds") if key in info],
-        references=references(config, _libraries(info)),
-        on_limits=limits_of(config),
-        version=__version__,
-        plural=plural,
-        style=_resource("style.css"),
-    )
+    """Write the report; see ``HtmlReport.write``."""
+    (output / "figures").mkdir(parents=True, exist_ok=True)
+    material, inline = Material(run, options), options.mode == "single"
+    shelf = Shelf(output, inline=inline)
+    if inline:
+        ones = chosen(material.explained, options.max_people)
+        cases = list(material.cases.make(ones, shelf, output / "figures"))
+        links = {one.key: f"#case-{material.cases.names[one.key]}" for one in ones}
+    else:
+        cases, links = [], _people_pages(material, output)
+    found = roster(material.tested, run.subjects(), material.maps, material.cases.remarks, links, material.classes)
+    values = _index_values(material, output, shelf, cases, found)
+    _write_tables(material, output, found)
+    if not inline:
+        (output / STYLE).write_text(resource(STYLE), encoding="utf-8", newline="\n")
     path = output / "index.html"
-    path.write_text(page, encoding="utf-8", newline="\n")
+    path.write_text(render("index.html.j2", inline=inline, **values), encoding="utf-8", newline="\n")
     return path
 
 
-def _explainers(config: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the slots of the explainers with their ids and parameters."""
-    slots = config.get("explainers") or []
-    return [{**slot, "id": str(slot.get("id", slot["name"])), "params": slot.get("params") or {}} for slot in slots]
+def write_person(run: RunResults, scan: str, output: Path, options: HtmlReport, fold: int | None = None) -> Path:
+    """Write the page of one test scan, which needs nothing else, and return it.
+
+    Args:
+        run: The run.
+        scan: ``scan_id``, or the id of a person with one scan.
+        output: An existing folder.
+        options: Of the report.
+        fold: Of the network, where several tested the scan; None: the first one.
+
+    Raises:
+        InputError: No such scan was tested, or the person has several.
+    """
+    material = Material(run, options)
+    ones = [one for one in material.tested if one.scan == scan] or [o for o in material.tested if o.subject == scan]
+    scans = sorted({one.scan for one in ones})
+    if len(scans) > 1:
+        raise InputError(f"{scan} has several scans: {', '.join(scans)}. Name one of them.")
+    ones = [one for one in ones if fold is None or one.fold == fold]
+    if not ones:
+        tested = ", ".join(sorted({one.scan for one in material.tested})[:5]) or "nobody"
+        which = "" if fold is None else f" by the network of fold {fold}"
+        raise InputError(
+            f"{run.folder}: {scan} was not tested{which}. Tested were {tested} and so on (predictions.tsv)."
+        )
+    (person,) = material.cases.make(ones[:1], Shelf(output, inline=True), None)
+    values = _person_values(material, person)
+    path = output / f"{person['name']}.html"
+    path.write_text(render("person.html.j2", inline=True, **values), encoding="utf-8", newline="\n")
+    return path
 
 
-def _methods(config: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return how the maps of each explainer are read, and its known limits."""
-    return [
-        {
-            "id": slot["id"],
-            "meaning": meaning(slot["name"], slot["params"]),
-            "limits": known_limits(slot["name"], slot["params"]),
-        }
-        for slot in _explainers(config)
-    ]
+def _people_pages(material: Material, output: Path) -> dict[Key, str]:
+    """Write a page for every test scan, one after another, and return their addresses."""
+    folder, names = output / _PEOPLE, [material.cases.names[one.key] for one in material.tested]
+    if not names:
+        return {}
+    folder.mkdir(exist_ok=True)
+    shelf = Shelf(folder, inline=False)
+    before, after = [None, *names[:-1]], [*names[1:], None]
+    people = material.cases.make(material.tested, shelf, None)
+    for person, previous, following in zip(people, before, after, strict=True):
+        values = _person_values(material, person) | {
+            "home": "../index.html", "previous": previous, "next": following,
+        }  # fmt: skip
+        page = render("person.html.j2", inline=False, up="../", **values)
+        (folder / f"{person['name']}.html").write_text(page, encoding="utf-8", newline="\n")
+    return {one.key: f"{_PEOPLE}/{name}.html" for one, name in zip(material.tested, names, strict=True)}
 
 
-def _headline(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the four scores to show large: the best known ones first."""
+def _person_values(material: Material, person: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": _name(material), "person": person, "options": material.options, "methods": material.methods(),
+        "classes": material.classes, "home": None, "previous": None, "next": None,
+    }  # fmt: skip
+
+
+def _name(material: Material) -> str:
+    return str(material.config.get("name", material.run.folder.name))
+
+
+def _index_values(
+    material: Material, output: Path, shelf: Shelf, cases: Sequence[dict[str, Any]], people: Roster
+) -> dict[str, Any]:
+    run, config, metrics = material.run, material.config, material.metrics
+    held_out = if_made(run.held_out_metrics) or {}
+    citation = citation_of(run, material.notes)
+    write_citation(citation, output)
+    values: dict[str, Any] = {
+        "name": _name(material), "classes": material.classes, "options": material.options,
+        **_scores(material, held_out),
+        "sentences": described(run), "components": components(config),
+        "included": participants(run), "left_out": left_out_table(run), "fold_table": fold_table(run),
+        "quality": None if material.quality is None else quality_section(material.quality),
+        "charts": charts(material, output, shelf), "groups": group_tables(run), "correction": correction_note(run),
+        "ensemble": ensemble_section(run, metrics, material.notes), "sweep": sweep_section(run, material.notes),
+        "accounts": summaries(material.records, [slot["id"] for slot in explainer_slots(config)]),
+        "agreement": _agreement(material), "drawn_scans": plain("count.scans_many", n=len(material.cases.pairs)),
+        "evaluations": [{"id": k, "grid": _evaluation(t)} for k, t in material.evaluations.items()],
+        "regions": _regions(material), "analyses": analyses(run, output, shelf, material.notes),
+        "people": people if people.links else None,
+        "people_data": json_data(people.data() | {"words": _words()}),
+        "cases": cases, "methods": material.methods() if material.records else [],
+        "citation": citation, "on_limits": [paper.text for paper in limits_of(config)],
+        "versions": _versions(material.info),
+        "facts": [(k, material.info[k]) for k in ("device", "seed", "people", "scans", "folds") if k in material.info],
+    }  # fmt: skip
+    # Notes are complete only after everything was read.
+    return values | {"notes": material.notes.lines, "anchors": _anchors(values)}
+
+
+def _scores(material: Material, held_out: dict[str, Any]) -> dict[str, Any]:
+    metrics = material.metrics
+    rows = metric_rows(metrics)
     known = [row for name in _HEADLINE for row in rows if row["key"] == name]
-    return (known + [row for row in rows if row not in known])[:4]
+    return {
+        "rows": rows,
+        "tiles": (known + [row for row in rows if row not in known])[:4],
+        "test": metrics.get("test", {}),
+        "folds": len(metrics.get("folds", [])),
+        "repeats": len(metrics.get("repeats", [])),
+        "chance": against_chance(metrics.get("test", {})),
+        "held_out": {**held_out.get("ensemble", {}), "rows": metric_rows(held_out, "ensemble")},
+    }
 
 
-def _resource(name: str) -> str:
-    return (files(__package__) / "templates" / name).read_text(encoding="utf-8")
+def _anchors(values: dict[str, Any]) -> list[str]:
+    there = {
+        "done": True, "who": True, "results": True, "heldout": values["held_out"]["rows"],
+        "ensemble": values["ensemble"], "sweep": values["sweep"], "training": "training" in values["charts"],
+        "regions": values["regions"], "analyses": values["analyses"],
+        "checks": values["accounts"] or values["agreement"] or values["evaluations"],
+        "people": values["people"], "reading": values["methods"], "cases": values["cases"], "cite": True, "about": True,
+    }  # fmt: skip
+    return [name for name, found in there.items() if found]
 
 
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(_resource("report.html.j2"))
+def _agreement(material: Material) -> Grid | None:
+    rows = agreement_rows([pairs for pairs in material.cases.pairs.values() if pairs])
+    columns = [plain(f"agreement.{key}") for key in ("pair", "n", "rank", "dice", "chance")]
+    cells = [[f"{r['first']}, {r['second']}", r["n"], r["rank"], r["dice"], r["chance"]] for r in rows]
+    return Grid(columns, cells) if rows else None
 
 
-def _charts(run: RunResults, metrics: dict[str, Any], figures: Path) -> dict[str, str]:
-    """Draw what the run has data for; addresses of the pictures by name."""
-    drawn: dict[str, bytes | None] = {}
-    predictions = if_made(run.predictions)
-    if predictions is not None and len(predictions):
-        repeated, predictions = "repeat" in predictions, first_repeat(predictions)
-        if run.classes is None:
-            drawn["scatter"] = scatter_chart(predictions["target"].tolist(), predictions["prediction"].tolist())
-        else:
-            true = [class_name(value, run.classes) for value in predictions["target"]]
-            columns = {name: f"probability_{name}" for name in run.classes}
-            if set(columns.values()) <= set(predictions.columns):
-                found = {n: predictions[c].tolist() for n, c in columns.items()}
-                drawn["roc"] = roc_chart(
-                    true, found, run.classes, _folds(predictions), "" if repeated else _interval(metrics)
-                )
-        drawn |= score_charts(run, predictions)
-    matrix = metrics.get("test", {}).get("confusion_matrix")
-    if matrix and run.classes is not None:
-        drawn["confusion"] = confusion_chart(matrix, run.classes)
-    histories = {fold: history for fold in run.folds() if (history := _history(run, fold)) is not None}
-    drawn["training"] = training_chart(histories) if histories else None
-    made = {name: chart for name, chart in drawn.items() if chart is not None}
-    for name, chart in made.items():
-        (figures / f"{name}.png").write_bytes(chart)
-    return {name: data_uri(chart) for name, chart in made.items()}
+def _evaluation(table: Any) -> Grid:
+    keys = ("explainer", "score", "n", "mean", "sd", "median", "range")
+    rows = evaluation_rows(table)
+    return Grid([plain(f"evaluation.{key}") for key in keys], [[row[key] for key in keys] for row in rows], words=(1,))
 
 
-def _folds(predictions: Any) -> list[int]:
-    return predictions["fold"].tolist() if "fold" in predictions else []
-
-
-def _interval(metrics: dict[str, Any]) -> str:
-    """The interval of the area as the legend shows it: DeLong's where there is one."""
-    test = metrics.get("test", {})
-    score = test.get("auc_delong") or test.get("auc") or {}
-    if score.get("low") is None or score.get("high") is None:
-        return ""
-    return f" [{score['low']:.3f}, {score['high']:.3f}]"
-
-
-def _history(run: RunResults, fold: int) -> Any:
-    try:
-        history = run.history(fold)
-    except (OSError, ValueError):  # a trainer of another package may leave none
-        return None
-    return history if "epoch" in history and len(history) else None
-
-
-def _evaluations(run: RunResults) -> list[dict[str, Any]]:
+def _regions(material: Material) -> list[dict[str, Any]]:
     found = []
-    for slot in run.config.get("evaluators") or []:
-        name = slot.get("id", slot.get("name"))
-        table = if_made(lambda name=name: run.evaluation(name))  # type: ignore[misc]
-        if table is not None and len(table):
-            found.append({"id": name, "rows": evaluation_rows(table)})
+    for table in material.anatomy.groups(material.classes):
+        columns = [plain("case.col_region"), plain("regions.all"), *table["columns"]]
+        rows = [[row["region"], row["all"], *row["cells"]] for row in table["rows"]]
+        keys = ("analysis", "explainer", "measure", "people", "regions")
+        about = {key: table[key] for key in keys}
+        found.append({"grid": Grid(columns, rows), "caption": plain("regions.caption", shown=len(rows), **about)})
     return found
 
 
-def _analyses(run: RunResults) -> list[dict[str, Any]]:
-    found = []
-    for slot in run.config.get("analyses") or []:
-        folder = run.folder / "analysis" / str(slot.get("id", slot.get("name")))
-        names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-        found.append({"id": folder.name, "files": names})
-    return found
-
-
-def _versions(info: dict[str, Any]) -> list[tuple[str, str]]:
+def _versions(info: dict[str, Any]) -> Grid:
     pairs = [*(info.get("versions") or {}).items(), *(info.get("components") or {}).items()]
-    return [(str(name), str(version)) for name, version in pairs]
+    return Grid([plain("about.what"), plain("about.version")], pairs, numbers=False)
 
 
-def _libraries(info: dict[str, Any]) -> list[str]:
-    return [str(name) for name in info.get("versions") or {}]
+def _words() -> dict[str, str]:
+    """What the script says; its own placeholders in braces are filled in there."""
+    keys = ("count", "sort", "filter", "number", "text", "unknown")
+    return {key: catalogue()[f"script.{key}"] for key in keys} | {
+        key: plain(f"word.{key}") for key in ("all", "wrong", "unsure")
+    }
+
+
+def _write_tables(material: Material, output: Path, people: Roster) -> None:
+    """Write tables beside the page, safe to open in a spreadsheet."""
+    folder = output / "tables"
+    if people.links:
+        write_table(people.table(), folder, "people")
+    tables = {"left-out": material.run.left_out(), "quality": material.quality, **material.evaluations}
+    for name in ("by-group", "roc", "calibration"):
+        tables[name] = if_made(lambda name=name: material.run.score_table(name))  # type: ignore[misc]
+    tables["metrics"] = if_made(lambda: material.run.score_table("metrics"))
+    for name, table in tables.items():
+        if table is not None and len(table):
+            write_table(table, folder, name)

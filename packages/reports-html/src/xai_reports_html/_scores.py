@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from xai_core import InputError
 
 from ._scorecharts import calibration_chart, gap_chart
-from ._summary import NONE, number, score_name
+from ._summary import NONE, between, number, score_name
+from ._texts import catalogue, plain
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from xai_core.engine.results import RunResults
 
@@ -19,12 +21,6 @@ __all__ = ["against_chance", "correction_note", "first_repeat", "group_tables", 
 
 T = TypeVar("T")
 _OF_GROUPS = ("auc", "balanced_accuracy", "sensitivity", "specificity", "mae", "r", "gap", "gap_corrected")
-_NOTES = {
-    "beheshti": "The correction of Beheshti et al. (2019) puts a person's true value into the corrected one, so only "
-    "its gap has a meaning; corrected values must not be used as predictions or scored as such.",
-    "cole": "The correction of Cole et al. (2018) divides by the slope of a line fitted to validation people. It does "
-    "not use the person's true value; it makes noise larger.",
-}
 
 
 def if_made(read: Callable[[], T]) -> T | None:
@@ -55,7 +51,8 @@ def _p(found: Mapping[str, Any]) -> str:
 
 def correction_note(run: RunResults) -> str | None:
     """Return what to know of the correction of the gap; None where there is none."""
-    return _NOTES.get(str((run.config.get("training", {}).get("params") or {}).get("bias_correction")))
+    name = str((run.config.get("training", {}).get("params") or {}).get("bias_correction"))
+    return catalogue().get(f"correction.{name}")
 
 
 def group_tables(run: RunResults) -> list[dict[str, Any]]:
@@ -78,7 +75,7 @@ def _groups(table: pd.DataFrame, names: list[str]) -> list[dict[str, Any]]:
         first = part.iloc[0]
         rows.append(
             {
-                "group": str(group) if isinstance(group, str) else "not known",
+                "group": str(group) if isinstance(group, str) else plain("score.not_known"),
                 "n": int(first["n"]),
                 "people": int(first["people"]),
                 "cells": [_cell(scores.get(name)) for name in names],
@@ -91,10 +88,10 @@ def _cell(score: Mapping[Any, Any] | None) -> dict[str, str]:
     value = number(None if score is None else float(score["value"]))
     if score is None or value == NONE or number(float(score["low"])) == NONE:
         return {"value": value, "interval": ""}
-    return {"value": value, "interval": f"{number(float(score['low']))} to {number(float(score['high']))}"}
+    return {"value": value, "interval": between(float(score["low"]), float(score["high"]))}
 
 
-def score_charts(run: RunResults, predictions: pd.DataFrame) -> dict[str, bytes | None]:
+def score_charts(run: RunResults, predictions: pd.DataFrame) -> dict[str, Figure | None]:
     """Draw the calibration of a classification, or the gap of a regression, as far as the run has them."""
     if run.classes is not None:
         curve = if_made(lambda: run.score_table("calibration"))

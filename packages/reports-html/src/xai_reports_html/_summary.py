@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from xai_core import registry
 
+from ._texts import catalogue, counted, listed, plain
+
 if TYPE_CHECKING:
     import pandas as pd
 
     from xai_core.engine.results import RunResults
 
 __all__ = [
+    "between",
     "class_name",
     "components",
     "NONE",
@@ -22,33 +25,23 @@ __all__ = [
     "evaluation_rows",
     "metric_rows",
     "number",
-    "plural",
     "score_name",
+    "who",
 ]
 
 NONE = "\N{EN DASH}"
 _SLOTS = (
-    ("Data", "dataset", "data"),
-    ("Split", "splitter", "split"),
-    ("Model", "model", "model"),
-    ("Training", "trainer", "training"),
+    ("role.data", "dataset", "data"),
+    ("role.split", "splitter", "split"),
+    ("role.model", "model", "model"),
+    ("role.training", "trainer", "training"),
 )
 _LISTS = (
-    ("Preprocessing", "transform", "transforms"),
-    ("Explainer", "explainer", "explainers"),
-    ("Evaluator", "evaluator", "evaluators"),
-    ("Analysis", "analysis", "analyses"),
+    ("role.transforms", "transform", "transforms"),
+    ("role.explainer", "explainer", "explainers"),
+    ("role.evaluator", "evaluator", "evaluators"),
+    ("role.analysis", "analysis", "analyses"),
 )
-_NAMES = {
-    "auc": "AUC", "f1": "F1", "mcc": "Matthews correlation", "mae": "mean absolute error", "r": "Pearson's r",
-    "rmse": "root mean squared error", "r2": "R²", "auc_delong": "AUC (DeLong interval)", "brier": "Brier score",
-    "ece": "expected calibration error", "gap": "mean gap", "gap_sd": "SD of the gap", "gap_r": "r of gap and truth",
-}  # fmt: skip
-
-
-def plural(count: int, one: str, many: str) -> str:
-    """Return ``1 person`` or ``3 people``."""
-    return f"{count} {one if count == 1 else many}"
 
 
 def number(value: object, digits: int = 3) -> str:
@@ -76,28 +69,35 @@ def class_name(value: object, classes: Sequence[str]) -> str:
     return text
 
 
-def described(run: RunResults) -> list[str]:
-    """Return sentences on the data, the division, the training and the explanation."""
-    config, info, subjects = run.config, run.info, run.subjects()
-    people = int(subjects["subject_id"].nunique())
-    opening = f"The study has {plural(people, 'person', 'people')} with {plural(len(subjects), 'scan', 'scans')}"
+def between(low: object, high: object) -> str:
+    """Return the ends of an interval or a range for reading."""
+    return plain("score.between", low=number(low), high=number(high))
+
+
+def who(run: RunResults) -> list[str]:
+    """Return sentences on the people, who was left out, and the division, as plain text."""
+    info, subjects = run.info, run.subjects()
+    people, scans = counted("count.people", subjects["subject_id"].nunique()), counted("count.scans", len(subjects))
     if info.get("classes"):
         classes = [str(name) for name in info["classes"]]
         counts = subjects["target"].map(lambda value: class_name(value, classes)).value_counts()
-        opening += ": " + ", ".join(f"{name} {int(counts.get(name, 0))}" for name in classes)
+        each = ", ".join(f"{name} {int(counts.get(name, 0))}" for name in classes)
+        opening = plain("done.classes", people=people, scans=scans, counts=each)
     else:
         target = subjects["target"].astype(float)
-        opening += f", whose target goes from {target.min():.4g} to {target.max():.4g} (mean {target.mean():.4g})"
-    sentences = [f"{opening}.", *_left_out(run), _division(run)]
+        low, high, mean = (f"{value:.4g}" for value in (target.min(), target.max(), target.mean()))
+        opening = plain("done.values", people=people, scans=scans, low=low, high=high, mean=mean)
+    return [opening, *_left_out(run), _division(run)]
+
+
+def described(run: RunResults) -> list[str]:
+    """Return sentences on the data, the division, the training and the explanation, as plain text."""
+    config = run.config
     model, training = config.get("model", {}), config.get("training", {})
-    sentences.append(
-        f"The network {model.get('name', '?')} was trained by the trainer {training.get('name', '?')}; test people "
-        "were seen by neither training nor the choice of the weights."
-    )
-    names = [slot.get("id", slot.get("name", "?")) for slot in config.get("explainers") or []]
-    if names:
-        sentences.append(f"The decision on each test scan was explained by {_listed(names)}.")
-    return sentences
+    trained = plain("done.trained", model=model.get("name", "?"), trainer=training.get("name", "?"))
+    sentences = [*who(run), trained]
+    names = [str(slot.get("id", slot.get("name", "?"))) for slot in config.get("explainers") or []]
+    return [*sentences, plain("done.explained", explainers=listed(names))] if names else sentences
 
 
 def _left_out(run: RunResults) -> list[str]:
@@ -107,34 +107,26 @@ def _left_out(run: RunResults) -> list[str]:
     counts = rows["reason"].astype(str).value_counts()
     reasons = [f"{count} {reason}" for reason, count in counts.head(4).items()]
     more = len(rows) - int(counts.head(4).sum())
-    reasons += [f"{more} for other reasons"] if more else []
-    what = plural(len(rows), "scan or person of the sources is", "scans or people of the sources are")
-    return [f"{what} left out ({_listed(reasons)}; left-out.tsv names them)."]
+    reasons += [plain("done.other_reasons", n=more)] if more else []
+    return [counted("done.left_out", len(rows), reasons=listed(reasons))]
 
 
 def _division(run: RunResults) -> str:
     splits = run.splits()
     folds = int(splits["fold"].nunique())
-    how = run.config.get("split", {}).get("name", "?")
     counts = splits.groupby(["fold", "part"])["subject_id"].nunique()
     parts = []
-    for part, word in (("train", "train"), ("val", "validate"), ("test", "test")):
+    for part in ("train", "val", "test"):
         sizes = [int(counts.get((fold, part), 0)) for fold in sorted(splits["fold"].unique())]
         low, high = min(sizes), max(sizes)
-        parts.append(f"{low if low == high else f'{low} to {high}'} to {word}")
+        parts.append(plain(f"done.to_{part}", n=low if low == high else plain("done.from_to", low=low, high=high)))
     repeats = int(splits["repeat"].nunique()) if "repeat" in splits.columns else 1
-    into = "once" if folds == 1 else f"into {folds} folds"
+    into = plain("done.once") if folds == 1 else plain("done.into", folds=folds)
     if repeats > 1:
-        into = f"{repeats} times into {plural(folds // repeats, 'fold', 'folds')}"
-    return f"People were divided {into} by {how} ({_listed(parts)}); no person is in two parts{_of_a(folds)}."
-
-
-def _of_a(folds: int) -> str:
-    return " of a fold" if folds > 1 else ""
-
-
-def _listed(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+        into = plain("done.repeats", n=repeats, folds=counted("count.folds", folds // repeats))
+    how = run.config.get("split", {}).get("name", "?")
+    key = "done.divided_folds" if folds > 1 else "done.divided"
+    return plain(key, into=into, how=how, parts=listed(parts))
 
 
 def components(config: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -153,7 +145,7 @@ def _component(role: str, kind: str, slot: Mapping[str, Any]) -> dict[str, Any]:
         summary = ""
     params = [(name, json.dumps(value, ensure_ascii=False)) for name, value in (slot.get("params") or {}).items()]
     return {
-        "role": role,
+        "role": plain(role),
         "name": slot["name"],
         "id": slot.get("id", slot["name"]),
         "summary": summary,
@@ -165,8 +157,8 @@ def score_name(key: str) -> str:
     """Return the name of a score for reading."""
     for suffix in ("_corrected", "_calibrated"):
         if key.endswith(suffix):
-            return f"{score_name(key.removesuffix(suffix))}, {suffix[1:]}"
-    return _NAMES.get(key, key.replace("auc_", "AUC ").replace("_", " "))
+            return plain(f"score.{suffix}", name=score_name(key.removesuffix(suffix)))
+    return catalogue().get(f"score.{key}", key.replace("auc_", "AUC ").replace("_", " "))
 
 
 def metric_rows(metrics: Mapping[str, Any], together: str = "test") -> list[dict[str, Any]]:
@@ -187,15 +179,13 @@ def metric_rows(metrics: Mapping[str, Any], together: str = "test") -> list[dict
             {
                 "key": key,
                 "name": score_name(key),
-                "value": number(score["value"]) if score["value"] is not None else "not defined",
-                "interval": f"{number(low)} to {number(high)}" if low is not None and high is not None else NONE,
+                "value": number(score["value"]) if score["value"] is not None else plain("score.undefined"),
+                "interval": between(low, high) if low is not None and high is not None else NONE,
                 "folds": [number(value) for value in folds],
                 "mean": f"{number(over.get('mean'))} ± {number(over.get('sd'))}"
                 if over.get("sd") is not None
                 else NONE,
-                "mean_interval": f"{number(over['low'])} to {number(over['high'])}"
-                if over.get("low") is not None
-                else NONE,
+                "mean_interval": between(over["low"], over["high"]) if over.get("low") is not None else NONE,
             }
         )
     return rows
@@ -220,7 +210,7 @@ def evaluation_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
                     "mean": number(float(values.mean())),
                     "sd": number(float(values.std(ddof=1))) if len(values) > 1 else NONE,
                     "median": number(float(values.median())),
-                    "range": f"{number(float(values.min()))} to {number(float(values.max()))}",
+                    "range": between(float(values.min()), float(values.max())),
                 }
             )
     return rows

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from xai_core import InputError
 
-__all__ = ["Volume", "cut_through", "on_same_grid", "read", "reoriented"]
+__all__ = ["Volume", "coarse", "cut_through", "on_same_grid", "read", "reoriented"]
 
 Array = np.ndarray[Any, Any]
 
@@ -27,10 +27,12 @@ class Volume:
     Attributes:
         data: float32 [X, Y, Z], finite; X grows to the patient's right, Y to the front, Z upwards.
         affine: 4 x 4, from indices of ``data`` to world millimetres (RAS+).
+        replaced: How many voxels were not finite and are zero here.
     """
 
     data: Array
     affine: Array
+    replaced: int = 0
 
     @cached_property
     def window(self) -> tuple[float, float]:
@@ -62,9 +64,11 @@ def reoriented(data: Array, affine: Array) -> Volume:
     affine = np.asarray(affine, dtype=np.float64)
     orientation = io_orientation(affine)
     turned = np.ascontiguousarray(apply_orientation(data, orientation), dtype=np.float32)
-    if not np.isfinite(turned).all():
-        turned = np.nan_to_num(turned, posinf=0, neginf=0)
-    return Volume(turned, affine @ inv_ornt_aff(orientation, data.shape))
+    finite = np.isfinite(turned)
+    replaced = turned.size - int(np.count_nonzero(finite))
+    if replaced:
+        turned = np.where(finite, turned, np.float32(0))
+    return Volume(turned, affine @ inv_ornt_aff(orientation, data.shape), replaced)
 
 
 def read(source: Path | nib.Nifti1Image, *, add_channels: bool = False) -> Volume:
@@ -144,11 +148,20 @@ def cut_through(relevance: Volume) -> tuple[int, int, int]:
     if not strength.any():
         x, y, z = (n // 2 for n in strength.shape)
         return x, y, z
-    factors = [min(max(1, round(4 / size)), n) for size, n in zip(relevance.spacing, strength.shape, strict=True)]
-    coarse = ndimage.uniform_filter(_block_means(strength, factors), 3, mode="constant")
-    peak = np.unravel_index(int(coarse.argmax()), coarse.shape)
+    factors = _factors(strength.shape, relevance.spacing)
+    smooth = ndimage.uniform_filter(_block_means(strength, factors), 3, mode="constant")
+    peak = np.unravel_index(int(smooth.argmax()), smooth.shape)
     x, y, z = (min(int(p) * f + f // 2, n - 1) for p, f, n in zip(peak, factors, strength.shape, strict=True))
     return x, y, z
+
+
+def coarse(data: Array, spacing: tuple[float, float, float]) -> Array:
+    """Return means over blocks of about 4 mm."""
+    return _block_means(data, _factors(data.shape, spacing))
+
+
+def _factors(shape: tuple[int, ...], spacing: tuple[float, float, float]) -> list[int]:
+    return [min(max(1, round(4 / size)), n) for size, n in zip(spacing, shape, strict=True)]
 
 
 def _block_means(data: Array, factors: list[int]) -> Array:

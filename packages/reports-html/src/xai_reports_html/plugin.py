@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -17,17 +17,23 @@ __all__ = ["HtmlReport"]
 
 
 class HtmlReport(Report):
-    """One self-contained page: scores, curves, and each explained scan with its relevance in three planes."""
+    """What was done, scores, checks and every explained person; one page to mail, or a folder for thousands."""
 
     config_schema: ClassVar[Mapping[str, Any]] = {
         "type": "object",
         "additionalProperties": False,
         "properties": {
+            "mode": {
+                "enum": ["single", "folder"],
+                "default": "single",
+                "description": "single: one page that needs no other file, with some people. folder: index.html and a "
+                "page for each test scan, with pictures as files.",
+            },
             "max_people": {
                 "anyOf": [{"type": "integer", "minimum": 0}, {"type": "null"}],
                 "default": 40,
-                "description": "Most scans to show, taken in turn from right and wrong decisions on each class; "
-                "null: all of them.",
+                "description": "Most scans that a single page shows, taken in turn from right and wrong decisions on "
+                "each class; null: all of them. A folder has all.",
             },
             "threshold": {
                 "type": "number",
@@ -49,32 +55,66 @@ class HtmlReport(Report):
                 "default": "neurological",
                 "description": "Side of the picture on which the patient's left lies: left or right.",
             },
+            "mosaic": {
+                "type": "integer",
+                "minimum": 0,
+                "maximum": 60,
+                "default": 18,
+                "description": "Axial slices below the three planes of each map; 0: none.",
+            },
+            "unsure": {
+                "type": "number",
+                "minimum": 0,
+                "maximum": 1,
+                "default": 0.7,
+                "description": "Decisions whose probability of the predicted class (calibrated where that is known) is "
+                "below this are called unsure.",
+            },
+            "controls": {
+                "anyOf": [
+                    {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True},
+                    {"type": "null"},
+                ],
+                "default": None,
+                "description": "Classes with which a person's relevance by region is compared; null: the first class, "
+                "or everybody else in a regression.",
+            },
         },
     }
 
     def __init__(
         self,
         *,
+        mode: Literal["single", "folder"] = "single",
         max_people: int | None = 40,
         threshold: float = 95,
         limit: float = 99.9,
         convention: Literal["neurological", "radiological"] = "neurological",
+        mosaic: int = 18,
+        unsure: float = 0.7,
+        controls: Sequence[str] | None = None,
     ) -> None:
+        self.mode = mode
         self.max_people = max_people
         if limit <= threshold:
             raise ValueError(f"limit is {limit:g}, which is not above the threshold, {threshold:g}.")
         self.threshold = threshold
         self.limit = limit
         self.convention = convention
+        self.mosaic = mosaic
+        self.unsure = unsure
+        self.controls = controls
 
     def write(self, run: RunResults, output: Path) -> Path:
-        """Write ``index.html``, which needs no other file and no network, and PNG files into ``figures``.
+        """Write ``index.html``, and beside it ``figures`` (PNG, SVG), ``tables`` (TSV) and what to cite.
 
+        A single page needs none of these and no network; a folder also has ``people`` with a page for each test scan.
         The same run gives the same bytes. What the run does not hold (scores, maps, histories) is left out, and the
-        page says so.
+        page says so; tables of analyses that cannot be read are named.
 
         Raises:
-            InputError: A scan or a map cannot be read, or a map does not lie on its scan's grid.
+            InputError: A scan or a map cannot be read, or a map does not lie on its scan's grid; ``controls`` names
+                no class of the run.
         """
         from ._page import write_page
 
@@ -88,6 +128,6 @@ class HtmlReport(Report):
         Raises:
             InputError: The scan cannot be read, or a map does not lie on its grid.
         """
-        from ._people import draw_scan
+        from ._pictures import draw_scan
 
         return draw_scan(image, maps, prediction, output, self)

@@ -17,9 +17,7 @@ PORT = 8642
 @click.option("--atlas", type=click.Path(path_type=Path), help="Image of labels in the space of the scans (NIfTI).")
 @click.option("--labels", type=click.Path(path_type=Path), help="Names of its labels: TSV with index and name.")
 @click.option("--language", type=click.Path(path_type=Path), help="JSON file with the texts of a further language.")
-@click.option(
-    "--export", "folder", type=click.Path(path_type=Path), help="Write a folder that opens from disk."
-)
+@click.option("--export", "folder", type=click.Path(path_type=Path), help="Write a folder that opens from disk.")
 @click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0: any free port.")
 @click.option("--no-browser", is_flag=True, help="Do not open a browser.")
 @click.option("-v", "--verbose", is_flag=True, expose_value=False, help="Show the traceback of an error.")

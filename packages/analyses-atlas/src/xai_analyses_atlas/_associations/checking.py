@@ -36,7 +36,7 @@ def check_study(options: RegionFeatures, table: pd.DataFrame, task: Task, classe
     features = gather_features(options.features, scans, atlas, maps=False)
     # What only a finished run knows: the values do not matter here, but that the columns will be there.
     coming = {f"probability_{name}": np.arange(len(scans)) / len(scans) for name in classes or ()}
-    known = scans.assign(prediction=scans["target"], **coming)
+    known = scans.assign(prediction=scans["target"], fold=np.arange(len(scans)) % 2, **coming)
     known = known.assign(correct=True) if task == "classification" else known
     vocabulary = Vocabulary(known, features)
     covariates = covariates_of(options.covariates)

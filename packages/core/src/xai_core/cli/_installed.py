@@ -27,6 +27,8 @@ ABSENT: Mapping[str, str] = {
     "segment": "xai-analyses-atlas",
     "qc": "xai-datasets-mri",
     "serve": "xai-reports-html",
+    "cite": "xai-reports-html",
+    "pdf": "xai-reports-html",
     "view": "xai-reports-html",
 }
 

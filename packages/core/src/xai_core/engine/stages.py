@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor as FuturesExecutor
 from functools import cache
 from pathlib import Path
@@ -207,7 +207,8 @@ def report(study: StudyFacts, units: Units, hooks: Hooks) -> None:
     for position, slot in enumerate(slots):
         # The first report is the run's page; further ones lie beside it under their ids.
         target = "report" if position == 0 else f"report-{slot['id']}"
-        key = content_key(results=_results_key(study), slot=slot_identity("report", slot), config=study.config)
+        known = _results_key(study, besides={"report"})
+        key = content_key(results=known, slot=slot_identity("report", slot), config=study.config)
         name = f"report/{slot['id']}"
         memory = study.folder / ".xai" / "reports" / f"{slot['id']}.txt"
         if not (units.is_done(name, key) and memory.is_file()):
@@ -226,14 +227,13 @@ def report(study: StudyFacts, units: Units, hooks: Hooks) -> None:
             )
 
 
-def _results_key(study: StudyFacts) -> str:
-    """Key over all that an analysis or a report can read: the keys of every unit before it, and the tables."""
+def _results_key(study: StudyFacts, besides: Collection[str] = ("analysis", "report", "quality.json")) -> str:
+    """Key over all that an analysis or a report can read: the keys of every unit but ``besides``, and the tables."""
     markers = sorted((study.folder / ".xai" / "units").rglob("*.json"))
-    private = {"analysis", "report", "quality.json"}
     keys = [
         [str(path.relative_to(study.folder)), json.loads(path.read_text(encoding="utf-8"))["key"]]
         for path in markers
-        if path.relative_to(study.folder / ".xai" / "units").parts[0] not in private
+        if path.relative_to(study.folder / ".xai" / "units").parts[0] not in besides
     ]
     tables = [(study.folder / name).read_text(encoding="utf-8") for name in ("subjects.tsv", "splits.tsv")]
     return content_key(units=keys, tables=tables)

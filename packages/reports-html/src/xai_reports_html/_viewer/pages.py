@@ -14,7 +14,7 @@ from xai_core import InputError
 from .manifest import Viewed
 from .volumes import label_volume, map_volume, scan_volume
 
-__all__ = ["PAGES", "every_page", "page", "refusal", "script"]
+__all__ = ["PAGES", "assigned", "every_page", "locales", "page", "refusal", "script"]
 
 PAGES = ("index.html", "viewer.css", "state.js", "volumes.js", "clusters.js", "panels.js", "main.js")
 """Files of the viewer that are the same for every run."""
@@ -37,9 +37,9 @@ def page(name: str, viewed: Viewed, language: Mapping[str, str] | None = None) -
     if name == "niivue.umd.js":
         return _niivue().read_bytes()
     if name == "manifest.js":
-        return _assigned("manifest", viewed.manifest)
+        return assigned("manifest", viewed.manifest)
     if name == "locales.js":
-        return _assigned("locales", locales(language))
+        return assigned("locales", locales(language))
     folder, _, file = name.partition("/")
     if folder != "data" or not file.endswith(".js") or file.removesuffix(".js") not in viewed.files:
         raise KeyError(name)
@@ -94,7 +94,8 @@ def _niivue() -> Path:
     return path
 
 
-def _assigned(name: str, value: Any) -> bytes:
+def assigned(name: str, value: Any) -> bytes:
+    """Return the script that gives the page a value: ``XAI.<name>``."""
     return f"window.XAI = window.XAI || {{}};\nXAI.{name} = {_json(value)};\n".encode()
 
 

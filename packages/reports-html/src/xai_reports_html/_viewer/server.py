@@ -14,16 +14,21 @@ from xai_core import InputError
 from .manifest import Viewed
 from .pages import every_page, page, refusal
 
-__all__ = ["serve"]
+__all__ = ["HEADERS", "TYPES", "serve"]
 
 log = logging.getLogger("xai")
-_TYPES = {"html": "text/html; charset=utf-8", "css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
+TYPES = {"html": "text/html; charset=utf-8", "css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
 # Nothing but this server's own files: a page that shows patients' scans must not talk to anybody.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
     "font-src data:; connect-src 'self' data: blob:; worker-src 'self' blob:; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'"
 )
+HEADERS = {
+    "Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store", "Cross-Origin-Resource-Policy": "same-origin",
+}  # fmt: skip
+"""Sent with every answer."""
 _KEPT = 24  # volumes
 
 
@@ -81,15 +86,12 @@ def _handler(known: frozenset[str], content: Callable[[str], bytes]) -> type[Bas
             except InputError as error:
                 self._answer(500, f"{error}\n".encode(), "text/plain; charset=utf-8")
                 return
-            self._answer(200, body, _TYPES[name.rpartition(".")[2]])
+            self._answer(200, body, TYPES[name.rpartition(".")[2]])
 
         def _answer(self, status: int, body: bytes, kind: str) -> None:
             self.send_response(status)
-            for header, value in (
-                ("Content-Type", kind), ("Content-Length", str(len(body))), ("Content-Security-Policy", _POLICY),
-                ("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer"),
-                ("Cache-Control", "no-store"), ("Cross-Origin-Resource-Policy", "same-origin"),
-            ):  # fmt: skip
+            about = {"Content-Type": kind, "Content-Length": str(len(body)), **HEADERS}
+            for header, value in about.items():
                 self.send_header(header, value)
             self.end_headers()
             try:

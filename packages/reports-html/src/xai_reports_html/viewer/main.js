@@ -3,7 +3,8 @@
 (function () {
   const XAI = window.XAI, panels = XAI.panels, byId = panels.byId, manifest = XAI.manifest, people = manifest.people;
   const state = XAI.state.read();
-  const LAYOUTS = { axial: 0, coronal: 1, sagittal: 2, all: 3, render: 4 };
+  const LAYOUTS = { planes: 3, axial: 0, coronal: 1, sagittal: 2, all: 3, render: 4 };
+  const NEVER = 0, ALWAYS = 1; // the 3D rendering among the planes
   const AXES = { x: 0, y: 1, z: 2 };
   const SETTLE = 150; // ms after the last change until clusters are looked for
   // Dark to light away from zero, as in the report; the first entry is what lies below the threshold.
@@ -17,6 +18,12 @@
   let nv = null, settling = 0, frame = 0;
 
   for (const person of people) person.several = people.filter(function (other) { return other.id === person.id; }).length > 1;
+
+  /* The beginning of the names of a person's volumes. */
+  function key(number) { return people[number].key || "p" + number; }
+
+  /* For the parts of a page that are not the viewer's own. */
+  function tell(name) { document.dispatchEvent(new CustomEvent(name)); }
 
   function label(person) { return person.several ? person.id + " (" + panels.text("fold") + " " + person.fold + ")" : person.id; }
 
@@ -91,12 +98,19 @@
   }
 
   function region(person, mm) {
-    if (!now.atlas) return panels.text("no_atlas");
+    if (!now.atlas || person.atlas === false) return panels.text("no_atlas");
     return XAI.volumes.regionAt(now.atlas, person, mm) || panels.text("no_region");
   }
 
+  /* The scan below stays as it is: preparing it for the 3D rendering takes longer than the relevance over it. */
   function draw() {
-    if (!frame) frame = window.requestAnimationFrame(function () { frame = 0; nv.updateGLVolume(); });
+    if (frame) return;
+    frame = window.requestAnimationFrame(function () {
+      frame = 0;
+      if (nv.volumes.length !== 2 || nv.volumes[1] !== now.map) { nv.updateGLVolume(); return; }
+      nv.refreshLayers(now.map, 1);
+      nv.drawScene();
+    });
   }
 
   function changed(needsMask) {
@@ -118,6 +132,7 @@
 
   function located(data) {
     const mm = Array.from(data.mm).slice(0, 3), person = people[current()];
+    if (!person) return;
     now.mm = mm;
     const shown = person.to_mni ? XAI.volumes.transformed(person.to_mni, mm) : mm;
     byId("mm").textContent = shown.map(function (v) { return v.toFixed(1); }).join(", ");
@@ -132,21 +147,26 @@
 
   /* Shows the chosen person; what an earlier, slower choice still loads is thrown away. */
   async function show() {
-    const turn = ++now.turn, number = current(), person = people[number], map = explainer(person);
+    const turn = ++now.turn, number = current(), person = people[number];
+    if (!person) { clear(); return; }
+    const map = explainer(person);
     const kept = XAI.state.place(state) || now.mm;
     state.scan = person.id;
     state.fold = person.several ? String(person.fold) : "";
     state.explainer = manifest.explainers[map];
     byId("person").value = label(person);
     fillExplainers(person, map);
+    XAI.shown = person;
     panels.decision(person);
+    panels.space();
+    tell("xai-shown");
     panels.message(panels.text("loading"));
     try {
       const loads = [
-        person.scan ? XAI.volumes.load("p" + number + "-scan", { colormap: "gray" }) : null,
-        XAI.volumes.load("p" + number + "-m" + map, { colormap: "xai-for", colormapNegative: "xai-against", cal_min: 0, cal_max: 1 }),
+        person.scan ? XAI.volumes.load(key(number) + "-scan", { colormap: "gray" }) : null,
+        XAI.volumes.load(key(number) + "-m" + map, { colormap: "xai-for", colormapNegative: "xai-against", cal_min: 0, cal_max: 1 }),
         manifest.atlas && !now.atlas ? XAI.volumes.load("atlas", {}) : now.atlas,
-        person.truth ? XAI.volumes.load("p" + number + "-truth", { colormap: "green", cal_min: 0.5, cal_max: 1 }) : null,
+        person.truth ? XAI.volumes.load(key(number) + "-truth", { colormap: "green", cal_min: 0.5, cal_max: 1 }) : null,
       ];
       const volumes = await Promise.all(loads);
       if (turn !== now.turn) return;
@@ -154,7 +174,7 @@
       now.raw = now.map.img;
       if (now.scan) [now.scan.cal_min, now.scan.cal_max] = now.scan.about.window;
       byId("truth").disabled = !now.truth;
-      byId("atlas").disabled = !now.atlas || Boolean(person.to_mni);
+      byId("atlas").disabled = !now.atlas || Boolean(person.to_mni) || person.atlas === false;
       stack();
       applyScale();
       applyMask();
@@ -165,6 +185,19 @@
     } catch (error) {
       if (turn === now.turn) panels.message(panels.text("failed") + " " + error.message);
     }
+  }
+
+  /* Nobody is there to be looked at. */
+  function clear() {
+    XAI.shown = null;
+    [now.scan, now.map, now.truth, now.clusters] = [null, null, null, null];
+    for (const volume of nv.volumes.slice()) nv.removeVolume(volume);
+    nv.drawScene();
+    byId("person").value = "";
+    for (const name of ["explainer", "decision", "mm", "voxel", "value", "region", "curve"]) byId(name).replaceChildren();
+    byId("clusters").tBodies[0].replaceChildren();
+    panels.message(panels.text("nobody"));
+    tell("xai-shown");
   }
 
   function centre() {
@@ -179,9 +212,11 @@
     const person = people[current()];
     const wanted = [now.scan, now.map];
     if (now.truth && state.truth) { now.truth.opacity = 0.45; wanted.push(now.truth); }
-    if (now.atlas && state.atlas && !person.to_mni) { paintAtlas(); wanted.push(now.atlas); }
-    for (const volume of nv.volumes.slice()) nv.removeVolume(volume);
-    for (const volume of wanted) if (volume) nv.addVolume(volume);
+    if (now.atlas && state.atlas && !person.to_mni && person.atlas !== false) { paintAtlas(); wanted.push(now.atlas); }
+    // All at once: addVolume prepares everything anew for each of them.
+    nv.volumes = wanted.filter(Boolean);
+    nv.back = nv.volumes[0];
+    nv.overlays = nv.volumes.slice(1);
   }
 
   function paintAtlas() {
@@ -209,18 +244,28 @@
   }
 
   function step(by) {
+    if (people.length === 0) return;
     const person = people[(current() + by + people.length) % people.length];
     state.scan = person.id;
     state.fold = String(person.fold);
     show();
   }
 
+  /* Without a graphics card the 3D rendering of a 1 mm scan takes seconds a frame. */
+  function isSlow() {
+    const info = nv.gl.getExtension("WEBGL_debug_renderer_info");
+    const name = String(nv.gl.getParameter(info ? info.UNMASKED_RENDERER_WEBGL : nv.gl.RENDERER));
+    return /swiftshader|llvmpipe|softpipe|software|basic render/i.test(name);
+  }
+
   function look() {
-    nv.setSliceType(LAYOUTS[state.layout]);
-    nv.opts.multiplanarShowRender = 1;
+    const layout = state.layout || (isSlow() ? "planes" : "all");
+    byId("layout").value = layout;
+    nv.opts.multiplanarShowRender = layout === "all" ? ALWAYS : NEVER;
+    nv.opts.isRadiologicalConvention = state.convention === "radiological";
     nv.opts.isNearestInterpolation = !state.smooth;
+    nv.setSliceType(LAYOUTS[layout]);
     nv.setInterpolation(!state.smooth);
-    nv.setRadiologicalConvention(state.convention === "radiological");
     byId("sides").textContent = panels.text(state.convention);
     const theme = state.theme || (window.matchMedia("(prefers-color-scheme: light)").matches ? "light" : "dark");
     document.documentElement.dataset.theme = theme;
@@ -229,7 +274,7 @@
   }
 
   function fillControls() {
-    for (const name of ["scaling", "signs", "layout", "convention", "axis"]) byId(name).value = state[name];
+    for (const name of ["scaling", "signs", "convention", "axis"]) byId(name).value = state[name];
     for (const name of ["threshold", "limit", "opacity", "cluster"]) byId(name).value = state[name];
     for (const name of ["shown", "smooth", "atlas", "truth"]) byId(name).checked = state[name];
     byId("language").value = XAI.language;
@@ -248,10 +293,10 @@
       byId(name).addEventListener("change", function (event) { state[name] = event.target.checked; XAI.state.write(state); stack(); applyScale(); nv.updateGLVolume(); });
     byId("axis").addEventListener("change", function (event) { state.axis = event.target.value; if (now.mm) go(now.mm); });
     byId("explainer").addEventListener("change", function (event) { state.explainer = event.target.value; show(); });
-    byId("language").addEventListener("change", function (event) { state.language = event.target.value; speak(); if (now.map) { applyScale(); listClusters(); go(now.mm); } });
+    byId("language").addEventListener("change", function (event) { state.language = event.target.value; speak(); if (now.map) { applyScale(); listClusters(); go(now.mm); panels.decision(XAI.shown); } tell("xai-language"); });
     byId("person").addEventListener("change", function (event) {
       const found = people.find(function (person) { return label(person) === event.target.value || person.id === event.target.value || person.subject === event.target.value; });
-      if (found) { state.scan = found.id; state.fold = String(found.fold); show(); } else event.target.value = label(people[current()]);
+      if (found) { state.scan = found.id; state.fold = String(found.fold); show(); } else event.target.value = XAI.shown ? label(XAI.shown) : "";
     });
     byId("previous").addEventListener("click", function () { step(-1); });
     byId("next").addEventListener("click", function () { step(1); });
@@ -275,13 +320,14 @@
     const typing = ["INPUT", "SELECT", "TEXTAREA"].includes(event.target.tagName) && event.target.type !== "checkbox" && event.target.type !== "range";
     if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
     const person = people[current()];
+    if (!person) return;
     const keys = {
       n: function () { step(1); },
       p: function () { step(-1); },
       e: function () { state.explainer = manifest.explainers[person.maps[(person.maps.indexOf(explainer(person)) + 1) % person.maps.length]]; show(); },
       r: function () { state.shown = !state.shown; fillControls(); changed(false); },
       c: function () { state.convention = state.convention === "radiological" ? "neurological" : "radiological"; fillControls(); look(); },
-      l: function () { const names = Object.keys(LAYOUTS); state.layout = names[(names.indexOf(state.layout) + 1) % names.length]; fillControls(); look(); },
+      l: function () { const names = Object.keys(LAYOUTS); state.layout = names[(names.indexOf(byId("layout").value) + 1) % names.length]; look(); },
       "+": function () { state.threshold = Math.min(1000, state.threshold + 5); fillControls(); changed(true); },
       "-": function () { state.threshold = Math.max(0, state.threshold - 5); fillControls(); changed(true); },
     };
@@ -303,14 +349,32 @@
     if (nv) byId("sides").textContent = panels.text(state.convention);
   }
 
-  async function start() {
-    speak();
-    byId("run-name").textContent = manifest.name;
+  function listPeople() {
     byId("people").replaceChildren(...people.map(function (person) {
       const option = document.createElement("option");
       option.value = label(person);
       return option;
     }));
+  }
+
+  /* Adds somebody whom the manifest does not know; their volumes have names of their own (`key`). */
+  XAI.add = function (person) { people.push(person); listPeople(); };
+
+  XAI.remove = function (key) {
+    const found = people.findIndex(function (person) { return person.key === key; });
+    if (found < 0) return;
+    const shown = people[found] === XAI.shown;
+    people.splice(found, 1);
+    listPeople();
+    if (shown) { now.mm = null; state.mm = ""; show(); }
+  };
+
+  XAI.open = function (id) { state.scan = id; state.fold = ""; show(); };
+
+  async function start() {
+    speak();
+    byId("run-name").textContent = manifest.name;
+    listPeople();
     const canvas = byId("gl");
     if (!document.createElement("canvas").getContext("webgl2")) { panels.message(panels.text("no_webgl")); return; }
     nv = new window.niivue.Niivue({
@@ -325,6 +389,7 @@
     XAI.nv = nv;
     listen();
     look();
+    tell("xai-ready");
     await show();
   }
 

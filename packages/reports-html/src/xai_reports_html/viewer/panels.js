@@ -20,7 +20,13 @@
       element.setAttribute("aria-label", text(element.dataset.label));
       if (element.tagName === "BUTTON") element.title = text(element.dataset.label);
     }
-    byId("space").textContent = text(XAI.manifest.space === "mni" ? "mni" : "scan_space") + " x, y, z (mm)";
+    space();
+  }
+
+  /* Whose coordinates are shown; a person may lie elsewhere than the others. */
+  function space() {
+    const found = (XAI.shown || {}).space || XAI.manifest.space;
+    byId("space").textContent = text(found === "mni" ? "mni" : "scan_space") + " x, y, z (mm)";
   }
 
   /* Three digits, whatever the size. */
@@ -37,13 +43,18 @@
     const chance = (person.probabilities || {})[person.prediction];
     const shown = typeof person.prediction === "number" ? number(person.prediction) : person.prediction;
     const known = typeof person.target === "number" ? number(person.target) : person.target;
-    const parts = [text("true") + ": " + known, text("predicted") + ": " + shown + (chance === undefined ? "" : " (" + (100 * chance).toFixed(0) + " %)")];
-    if (person.several) parts.push(text("fold") + " " + person.fold);
+    const parts = [];
+    if (person.target !== undefined) parts.push(text("true") + ": " + known);
+    parts.push(text("predicted") + ": " + shown + (chance === undefined ? "" : " (" + (100 * chance).toFixed(0) + " %)"));
+    if (person.several || person.key) parts.push(text("fold") + " " + person.fold);
+    if (person.explained !== undefined) parts.push(text("explained") + ": " + person.explained);
     element.append(parts.join(" · "));
-    if (person.correct !== undefined) {
+    const marks = person.correct === undefined ? [] : [person.correct ? "right" : "wrong"];
+    if (person.seen) marks.push("seen");
+    for (const name of marks) {
       const mark = document.createElement("span");
-      mark.className = person.correct ? "right" : "wrong";
-      mark.textContent = " · " + text(person.correct ? "right" : "wrong");
+      mark.className = name === "right" ? "right" : "wrong";
+      mark.textContent = " · " + text(name);
       element.append(mark);
     }
   }
@@ -143,7 +154,7 @@
   }
 
   XAI.panels = {
-    byId: byId, text: text, translate: translate, number: number, decision: decision, curve: curve, clicked: clicked,
+    byId: byId, text: text, translate: translate, number: number, decision: decision, space: space, curve: curve, clicked: clicked,
     clusterTable: clusterTable, colourBar: colourBar, message: message,
   };
 })();

@@ -4,12 +4,12 @@
   const XAI = (window.XAI = window.XAI || {});
   const defaults = {
     scan: "", fold: "", explainer: "", shown: true, scaling: "percentile", threshold: 950, limit: 999, opacity: 90,
-    cluster: 0, signs: "both", layout: "all", convention: "neurological", smooth: false, atlas: false, truth: false,
+    cluster: 0, signs: "both", layout: "", convention: "neurological", smooth: false, atlas: false, truth: false,
     axis: "z", theme: "", language: "", mm: "",
   };
   const choices = {
     scaling: ["percentile", "absolute"], signs: ["both", "positive", "negative"], axis: ["x", "y", "z"],
-    layout: ["all", "sagittal", "coronal", "axial", "render"], convention: ["neurological", "radiological"],
+    layout: ["", "planes", "all", "sagittal", "coronal", "axial", "render"], convention: ["neurological", "radiological"],
     theme: ["", "dark", "light"],
   };
   const ranges = { threshold: [0, 1000], limit: [1, 1000], opacity: [0, 100], cluster: [0, 100] };
