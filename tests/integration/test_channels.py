@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from xai_core import registry
+from xai_core import Pipeline, registry
 from xai_core.engine.results import RunResults
 
 Xai = Callable[..., Any]
@@ -129,6 +129,37 @@ def test_the_channels_of_a_regression_decide_it_and_are_part_of_the_keys(study: 
     data = np.asanyarray(nib.load(files[1]).dataobj) + 1
     save(files[1], data * np.linspace(1, 2, SHAPE[0])[:, None, None].astype(np.float32))
     assert run(study, xai, "age").predictions().iloc[0]["prediction"] != row["prediction"]
+
+
+def test_two_modalities_vote(study: Path, xai: Xai) -> None:
+    data = np.random.default_rng(5).normal(100, 20, SHAPE).astype(np.float32)
+    save(study / "study/sub-17/anat/sub-17_FLAIR.nii.gz", data)
+    both = "{t1w: {}, flair: {suffix: FLAIR}}"
+    for name, channels in (("t1w", "{t1w: {}}"), ("flair", "{flair: {suffix: FLAIR}}")):
+        text = (
+            PIPELINE.replace("TARGET", "diagnosis").replace(both, channels).replace("name: channels", f"name: {name}")
+        )
+        (study / f"{name}.yaml").write_text(text)
+        done = xai("run", study / f"{name}.yaml", "--output", study / "out")
+        assert done.code == 0, done.err
+    done = xai("ensemble", study / "out/t1w", study / "out/flair", "--output", study / "out/joined")
+    assert done.code == 0, done.err
+    members = [RunResults(study / "out" / name).predictions().set_index("scan_id") for name in ("t1w", "flair")]
+    joined = RunResults(study / "out/joined")
+    votes = joined.predictions().set_index("scan_id")
+    columns = [f"probability_{name}" for name in ("CN", "AD", "MCI")]
+    expected = (members[0][columns] + members[1].loc[members[0].index, columns]) / 2
+    np.testing.assert_allclose(votes.loc[expected.index, columns], expected, atol=1e-9)
+    record = joined.maps("lrp")[0]
+    found = np.asanyarray(nib.load(record.path).dataobj)
+    target = record.sidecar["target_name"]
+    each = []
+    for name in ("t1w", "flair"):
+        suffix = "T1w" if name == "t1w" else "FLAIR"
+        image = study / "study" / record.scan_id / "anat" / f"{record.scan_id}_{suffix}.nii.gz"
+        explained = Pipeline.from_folder(study / "out" / name).explain(image, target=target)["lrp"]
+        each.append(np.asanyarray(explained.image.dataobj))
+    np.testing.assert_allclose(found, (each[0] + each[1]) / 2, atol=1e-5 * np.abs(each).max())
 
 
 def test_channels_of_two_grids_are_told_before_anything_long_starts(study: Path, xai: Xai) -> None:
