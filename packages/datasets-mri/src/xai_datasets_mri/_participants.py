@@ -46,8 +46,12 @@ def read_source(source: Source, target: Target) -> tuple[list[tio.Subject], list
     return subjects, part.left_out.rows
 
 
-def read_participants(*, bids: Path, target: str, ground_truth_derivative: str) -> list[tio.Subject]:
+def read_participants(
+    *, bids: Path, target: str, ground_truth_derivative: str, maps: Mapping[str, ImageFiles] | None = None
+) -> list[tio.Subject]:
     """Return the people of a BIDS folder whose T1w images have masks of the truth in a derivative.
+
+    ``maps`` are further images that they carry along, by their keys in a subject.
 
     Raises:
         InputError: As ``read_source``.
@@ -56,7 +60,7 @@ def read_participants(*, bids: Path, target: str, ground_truth_derivative: str) 
         "ground_truth_derivative", root=bids, derivative=ground_truth_derivative, suffix="mask", required=False,
         labels=True,
     )  # fmt: skip
-    source = Source(None, bids, (ImageFiles("image", root=bids),), further={"ground_truth": truth})
+    source = Source(None, bids, (ImageFiles("image", root=bids),), further={"ground_truth": truth, **(maps or {})})
     return read_source(source, Target(target))[0]
 
 

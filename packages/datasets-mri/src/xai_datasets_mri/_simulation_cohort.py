@@ -23,6 +23,7 @@ from xai_core.engine.progress import track
 from xai_core.errors import InputError
 
 from ._simulation_image import Grid, image_grid, scan, tissue
+from ._simulation_maps import DERIVATIVE, TISSUE_README, tissue_volumes, write_tissue_maps, write_volumes
 from ._simulation_person import SCANNERS, Cohort, Person, draw_person
 
 __all__ = ["write_cohort"]
@@ -58,17 +59,18 @@ _TRUTH: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def write_cohort(cohort: Cohort, subjects: int, folder: Path) -> None:
+def write_cohort(cohort: Cohort, subjects: int, folder: Path, *, tissue_maps: bool = False) -> None:
     """Write people 1 to ``subjects`` as a BIDS dataset at ``folder``, which appears only when it is whole.
 
-    The same arguments give the same bytes, in any number of threads or processes at once.
+    The same arguments give the same bytes, in any number of threads or processes at once. With ``tissue_maps`` the
+    derivative ``tissue`` holds everybody's true maps and volumes; nothing else changes.
 
     Raises:
         InputError: The folder cannot be written.
     """
     try:
         with _published(folder) as draft:
-            _write(cohort, subjects, draft)
+            _write(cohort, subjects, draft, tissue_maps=tissue_maps)
     except OSError as error:
         raise InputError(
             f"The simulated cohort cannot be written to {folder}: {error.strerror or error}. "
@@ -97,18 +99,20 @@ def _published(folder: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _write(cohort: Cohort, subjects: int, root: Path) -> None:
+def _write(cohort: Cohort, subjects: int, root: Path, *, tissue_maps: bool) -> None:
     truth = root / "derivatives" / "ground-truth"
+    maps = root / "derivatives" / DERIVATIVE if tissue_maps else None
     grid = image_grid(cohort.resolution)
-    people: list[Person] = []
+    made: list[tuple[Person, dict[str, float]]] = []
     # Threads suffice: interpolation, compression and writing run outside of Python's lock.
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 4)) as pool:
-        futures = [pool.submit(_write_person, cohort, index, grid, root, truth) for index in range(subjects)]
+        futures = [pool.submit(_write_person, cohort, index, grid, root, truth, maps) for index in range(subjects)]
         try:
-            people.extend(future.result() for future in track(futures, "Simulated people"))
+            made.extend(future.result() for future in track(futures, "Simulated people"))
         except BaseException:
             _cancel(futures)
             raise
+    people = [person for person, _ in made]
     about = {"BIDSVersion": _BIDS, "Authors": ["xai-datasets-mri, simulated-atrophy"]}
     maker = [{"Name": "simulated-atrophy", "Description": json.dumps({**_told(cohort), "subjects": subjects})}]
     _json(
@@ -123,6 +127,11 @@ def _write(cohort: Cohort, subjects: int, root: Path) -> None:
     (truth / "README").write_text(_README, encoding="utf-8")
     _table(root, _COLUMNS, people)
     _table(truth, _TRUTH, people)
+    if maps is not None:
+        derived = {"Name": "Tissue of simulated people", "DatasetType": "derivative", **about, "GeneratedBy": maker}
+        _json(maps / "dataset_description.json", derived)
+        (maps / "README").write_text(TISSUE_README, encoding="utf-8")
+        write_volumes(maps, [(person.identifier, volumes) for person, volumes in made])
 
 
 def _told(cohort: Cohort) -> dict[str, Any]:
@@ -133,12 +142,15 @@ def _told(cohort: Cohort) -> dict[str, Any]:
     return told
 
 
-def _cancel(futures: Sequence[Future[Person]]) -> None:
+def _cancel(futures: Sequence[Future[Any]]) -> None:
     for future in futures:
         future.cancel()
 
 
-def _write_person(cohort: Cohort, index: int, grid: Grid, root: Path, truth: Path) -> Person:
+def _write_person(
+    cohort: Cohort, index: int, grid: Grid, root: Path, truth: Path, maps: Path | None
+) -> tuple[Person, dict[str, float]]:
+    """Write the files of one person; return who it is, and the volumes."""
     person = draw_person(cohort, index)
     anatomy = tissue(person, grid)
     name = Path(person.identifier, "anat")
@@ -151,7 +163,9 @@ def _write_person(cohort: Cohort, index: int, grid: Grid, root: Path, truth: Pat
     _image(mask, anatomy.changed.astype(np.uint8), grid)
     source = f"bids:raw:{(name / f'{person.identifier}_T1w.nii.gz').as_posix()}"
     _json(mask.with_name(mask.name.replace(".nii.gz", ".json")), {"Type": "Lesion", "Sources": [source]})
-    return person
+    if maps is not None:
+        write_tissue_maps(maps / name, person.identifier, anatomy, grid)
+    return person, tissue_volumes(anatomy, grid)
 
 
 def _image(path: Path, voxels: npt.NDArray[Any], grid: Grid) -> None:

@@ -7,6 +7,7 @@ left, the neighbouring fluid has moved in.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
 from math import ceil
@@ -17,6 +18,7 @@ import numpy.typing as npt
 
 from ._simulation_anatomy import DISEASED, FLUID, TISSUE, WHITE, Anatomy, Piece, load_anatomy, union, within
 from ._simulation_person import Person
+from ._simulation_volumes import structure_volumes
 
 __all__ = ["Grid", "Tissue", "image_grid", "scan", "tissue"]
 
@@ -76,6 +78,7 @@ class Tissue:
         fluid: Fraction of cerebrospinal fluid.
         mask: Fraction of brain.
         ventricles: Fraction of lateral ventricle.
+        volumes: Of structures, by FreeSurfer's names, mm^3; see ``structure_volumes``.
     """
 
     t1: Floats
@@ -85,6 +88,7 @@ class Tissue:
     fluid: Floats
     mask: Floats
     ventricles: Floats
+    volumes: Mapping[str, float]
 
     @property
     def brain(self) -> npt.NDArray[np.bool_]:
@@ -116,7 +120,7 @@ def tissue(person: Person, grid: Grid) -> Tissue:
     points = standard_points(person, fine)
     mask = anatomy.sample(anatomy.mask, points)[0]
     inside = np.flatnonzero(mask > 0)
-    parts = _parts(person, anatomy, points[:, inside], mask[inside])
+    parts, volumes = _parts(person, anatomy, points[:, inside], mask[inside])
     place = np.unravel_index(inside, fine.shape)
     voxel = np.ravel_multi_index([index // factor for index in place], grid.shape)
 
@@ -124,7 +128,11 @@ def tissue(person: Person, grid: Grid) -> Tissue:
         total = np.bincount(voxel, values, minlength=int(np.prod(grid.shape)))
         return np.asarray(total.reshape(grid.shape) / factor**3)
 
-    return Tissue(**{name: averaged(values) for name, values in parts.items()})
+    cubic = fine.spacing**3
+    return Tissue(
+        **{name: averaged(values) for name, values in parts.items()},
+        volumes={name: cubic * count for name, count in volumes.items()},
+    )
 
 
 def standard_points(person: Person, grid: Grid) -> Floats:
@@ -185,15 +193,22 @@ def _from_anchors(pieces: tuple[Piece, ...], points: Floats) -> Floats:
     return np.asarray(total / weight)
 
 
-def _parts(person: Person, anatomy: Anatomy, points: Floats, mask: Floats) -> dict[str, Floats]:
-    """Return the fields of ``Tissue`` at points inside the brain."""
-    seen = anatomy.sample(anatomy.tissue, aged_points(person, anatomy, points))
+def _parts(
+    person: Person, anatomy: Anatomy, points: Floats, mask: Floats
+) -> tuple[dict[str, Floats], dict[str, float]]:
+    """Return the fields of ``Tissue`` at points inside the brain, and how many points belong to each structure."""
+    source = aged_points(person, anatomy, points)
+    seen = anatomy.sample(anatomy.tissue, source)
     healthy = mask * seen[0]
     near, moved, opened = atrophied_points(person, anatomy, points)
-    seen[:, near] = (1.0 - opened) * anatomy.sample(anatomy.tissue, aged_points(person, anatomy, moved))
+    source[:, near] = aged_points(person, anatomy, moved)
+    seen[:, near] = (1.0 - opened) * anatomy.sample(anatomy.tissue, source[:, near])
     seen[0, near] += opened * FLUID
     parts = dict(zip(TISSUE, mask * seen, strict=True))
-    return {**parts, "healthy": healthy, "fluid": mask - parts["grey"] - parts["white"], "mask": mask}
+    kept = mask.copy()
+    kept[near] *= 1.0 - opened
+    volumes = structure_volumes(source, kept, parts["ventricles"])
+    return {**parts, "healthy": healthy, "fluid": mask - parts["grey"] - parts["white"], "mask": mask}, volumes
 
 
 def _splines(axis: Floats, spacing: float, count: int) -> Floats:

@@ -98,6 +98,12 @@ class SimulatedAtrophy(Dataset):
                 "default": "diagnosis",
                 "description": "What is to be predicted: diagnosis (classification) or age (regression).",
             },
+            "tissue_maps": {
+                "type": "boolean",
+                "default": False,
+                "description": "Also write everybody's true tissue, as map_grey_matter, map_white_matter, map_csf and "
+                "map_ventricles (fractions of a voxel) and as volumes.tsv, for analyses; the scans stay the same.",
+            },
         }
     )
 
@@ -113,6 +119,7 @@ class SimulatedAtrophy(Dataset):
         shape_variation: float = 1.0,
         seed: int = 0,
         target: Literal["diagnosis", "age"] = "diagnosis",
+        tissue_maps: bool = False,
     ) -> None:
         self.folder = Path(folder)
         self.number = subjects
@@ -123,6 +130,7 @@ class SimulatedAtrophy(Dataset):
         self.shape_variation = float(shape_variation)
         self.seed = seed
         self.target = target
+        self.tissue_maps = tissue_maps
 
     @property
     def cohort_folder(self) -> Path:
@@ -132,6 +140,8 @@ class SimulatedAtrophy(Dataset):
         ]  # fmt: skip
         if self.shape_variation != 1:  # a parameter that came later: cohorts made before it keep their folders
             decisive.append({"shape_variation": self.shape_variation})
+        if self.tissue_maps:
+            decisive.append({"tissue_maps": True})
         digest = hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:10]
         return self.folder / f"{'-'.join(self.groups)}-{self.number}x{self.resolution:g}mm-{digest}"
 
@@ -144,12 +154,14 @@ class SimulatedAtrophy(Dataset):
         """Return one subject for each person; the first call writes the cohort.
 
         Keys: ``image`` (int16, RAS, skull-stripped, 0 outside the brain), ``target``, ``subject_id`` (``"001"``),
-        ``site`` (scanner), ``sex``, ``age`` or ``diagnosis`` (whichever is not the target) and ``ground_truth``.
+        ``site`` (scanner), ``sex``, ``age`` or ``diagnosis`` (whichever is not the target) and ``ground_truth``. With
+        ``tissue_maps`` also ``map_grey_matter``, ``map_white_matter``, ``map_csf`` and ``map_ventricles``.
 
         Raises:
             InputError: The cohort cannot be written, or a file of it has gone.
         """
         from ._participants import read_participants
+        from ._simulation_maps import tissue_files
 
         folder = self.cohort_folder
         if not folder.is_dir():
@@ -159,8 +171,9 @@ class SimulatedAtrophy(Dataset):
             cohort = Cohort(
                 self.groups, self.resolution, self.severity, self.confounding, self.seed, self.shape_variation
             )
-            write_cohort(cohort, self.number, folder)
-        return read_participants(bids=folder, target=self.target, ground_truth_derivative="ground-truth")
+            write_cohort(cohort, self.number, folder, tissue_maps=self.tissue_maps)
+        maps = tissue_files(folder) if self.tissue_maps else None
+        return read_participants(bids=folder, target=self.target, ground_truth_derivative="ground-truth", maps=maps)
 
     def inputs(self) -> Sequence[Path]:
         """Return the cohort's participants.tsv, once it is written."""
