@@ -308,6 +308,14 @@ def test_the_surface_has_the_left_of_a_map_on_the_left_hemisphere() -> None:
     assert np.allclose(surface_values(volume[::-1], turned)["left"], values["left"], equal_nan=True)
 
 
+def test_the_medial_wall_is_no_cortex() -> None:
+    # The middle of the corpus callosum: beside it lies the wall, and no cortex.
+    volume, grid = blob((0, -5, 22), 5)
+    for part in surface_values(volume, grid).values():
+        assert 500 < np.isnan(part).sum() < 700  # of 10,242; FreeSurfer's label of the wall has 888 and 881
+        assert np.nanmax(part) < 0.6 * volume.max()
+
+
 def test_the_surface_shows_four_views_and_lateral_is_lateral(tmp_path: Path) -> None:
     volume, grid = blob((-62, -25, 10), 8)  # lateral temporal lobe, far from the midline
     figure = surface(volume, grid, value_label="relevance", heading="left, lateral")

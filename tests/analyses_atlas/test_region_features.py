@@ -366,6 +366,9 @@ def test_maps_of_several_folds_are_averaged(
     assert table["n"].tolist() == [10, 10]
     assert table["estimate"][0] == pytest.approx(np.corrcoef(mine, features["Left-Hippocampus"])[0, 1], abs=1e-6)
     assert "up to 2 maps" in json.loads((tmp_path / "out" / "models.json").read_text())["folds"]
+    given: dict[str, Any] = {"features": [source(features)], "methods": ["partial-pearson"], "covariates": ["fold"]}
+    with pytest.raises(InputError, match="tests a scan in 2 folds, whose maps are averaged"):
+        analysed(run, tmp_path / "again", atlas=atlas, **given)
 
 
 # --- who and what is left out -----------------------------------------------------------------------------------------

@@ -94,6 +94,11 @@ def gathered(run: RunResults, atlas: Atlas, options: RegionFeatures, left_out: L
         left_out.add("scan", f"{row['source']}: {row['reason']}", scan_id=row["scan_id"])
     vocabulary = Vocabulary(scans, features)
     covariates = covariates_of(options.covariates)
+    if folds > 1 and "fold" in [one.column for one in covariates]:
+        raise InputError(
+            f"covariates: {run.folder} tests a scan in {folds} folds, whose maps are averaged, so a scan has no fold "
+            "of its own. Leave fold out."
+        )
     vocabulary.check([one.column for one in covariates], "covariates")
     adjusting = pd.DataFrame({one.column: vocabulary.column(one.column, "covariates") for one in covariates})
     adjusting.index = scans.index

@@ -20,6 +20,8 @@ __all__ = ["surface", "surface_values"]
 
 Array = npt.NDArray[Any]
 
+# mm. In fsaverage5 the vertices below are one patch on each side, which is the medial wall; cortex is thicker.
+_THINNEST = 1.0
 # Hemisphere, side from which it is seen (sign of x), title.
 _VIEWS = (
     ("left", -1, "left, lateral"),
@@ -34,26 +36,28 @@ def surface_values(volume: Array, grid: Grid) -> dict[str, Array]:
 
     nilearn's ``vol_to_surf`` between the pial and the white surface, linear. The surface is nilearn's, which ships
     with it. It is that of fsaverage (MNI305), whose cortex lies up to some millimetres away from that of the MNI152
-    template (Wu et al., Human Brain Mapping 2018): right for a picture, not for statistics.
+    template (Wu et al., Human Brain Mapping 2018): right for a picture, not for statistics. The medial wall has no
+    cortex: what lies there (corpus callosum, ventricles, thalamus) must not look as if it were on the surface.
 
     Args:
         volume: [D, H, W], in MNI space.
         grid: Of ``volume``.
 
     Returns:
-        ``"left"`` and ``"right"``: float64 [10242]; NaN where the volume does not reach.
+        ``"left"`` and ``"right"``: float64 [10242]; NaN on the medial wall and where the volume does not reach.
     """
-    from nilearn.datasets import load_fsaverage
+    from nilearn.datasets import load_fsaverage, load_fsaverage_data
     from nilearn.surface import vol_to_surf
 
     image = nib.Nifti1Image(np.asarray(volume, np.float32), grid.affine)
-    mesh = load_fsaverage("fsaverage5")
+    mesh, thickness = load_fsaverage("fsaverage5"), load_fsaverage_data("fsaverage5", data_type="thickness")
     found = {}
     for side in ("left", "right"):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Mean of empty slice")  # a vertex outside: NaN, as documented
             values = vol_to_surf(image, mesh["pial"].parts[side], inner_mesh=mesh["white_matter"].parts[side])
-        found[side] = np.asarray(values, np.float64)
+        cortex = np.asarray(thickness.data.parts[side]) >= _THINNEST
+        found[side] = np.where(cortex, np.asarray(values, np.float64), np.nan)
     return found
 
 
