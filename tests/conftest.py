@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Generator, Iterator
 
 import pytest
@@ -22,6 +23,14 @@ def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         del os.environ["XAI_CACHE"]
     else:
         os.environ["XAI_CACHE"] = before
+
+
+@pytest.fixture(autouse=True)
+def progress_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget work that an earlier test broke off: what a kept traceback still holds seems to go on."""
+    progress = sys.modules.get("xai_core.engine.progress")
+    if progress is not None:
+        monkeypatch.setattr(progress, "_depth", 0)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -173,3 +174,21 @@ def _metrics(regression: bool) -> dict[str, Any]:
             "confusion_matrix": [[1, 1], [1, 1]],
         }  # fmt: skip
     return {"test": part, "folds": [part, part]}
+
+
+@pytest.fixture(scope="session")
+def axe_faults() -> Callable[[Any], list[Any] | None]:
+    """Give a function that returns the serious faults of accessibility of a page; None without axe.
+
+    The package's own loader reads axe's script in the encoding of the locale, which may be ASCII.
+    """
+    spec = find_spec("axe_playwright_python")
+
+    def faults(page: Any) -> list[Any] | None:
+        if spec is None or spec.origin is None:
+            return None
+        page.evaluate(Path(spec.origin).with_name("axe.min.js").read_text(encoding="utf-8"))
+        found = page.evaluate("axe.run(document, {preload: false})")["violations"]
+        return [(v["id"], [n["html"] for n in v["nodes"]]) for v in found if v["impact"] in ("serious", "critical")]
+
+    return faults

@@ -221,7 +221,9 @@ def browser() -> Iterator[Any]:
         launched.close()
 
 
-def test_in_a_browser(run: Run, scan: Path, served: Serving, browser: Any, tmp_path: Path) -> None:
+def test_in_a_browser(
+    run: Run, scan: Path, served: Serving, browser: Any, tmp_path: Path, axe_faults: Callable[[Any], list[Any] | None]
+) -> None:
     """Drop a file, explain it, read the value under the crosshair, download the map; then in German."""
     from playwright import sync_api as playwright
 
@@ -261,7 +263,7 @@ def test_in_a_browser(run: Run, scan: Path, served: Serving, browser: Any, tmp_p
     assert page.text_content("#serve-go") == "Vorhersagen und erklären"
     assert page.input_value("#serve-fold") == "1"
     assert "erklärt: CN" in page.text_content("#decision")
-    grave = faults(page)
+    grave = axe_faults(page)
     if grave is not None:
         assert grave == []
     entry.locator("button", has_text="Entfernen").click()
@@ -280,13 +282,3 @@ def drop(page: Any, path: Path, name: str) -> None:
         [content, name],
     )
     page.dispatch_event("#gl", "drop", {"dataTransfer": transfer})
-
-
-def faults(page: Any) -> list[Any] | None:
-    """Return the serious faults of accessibility that axe finds; None without axe."""
-    try:
-        from axe_playwright_python.sync_playwright import Axe
-    except ImportError:
-        return None
-    found = Axe().run(page, options={"preload": False}).response["violations"]
-    return [(v["id"], [n["html"] for n in v["nodes"]]) for v in found if v["impact"] in ("serious", "critical")]
