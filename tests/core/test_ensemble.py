@@ -147,6 +147,16 @@ def test_the_folder_reads_like_a_run_and_is_no_run(study: Path) -> None:
     assert not (study / "x").exists()
 
 
+def test_the_way_to_mni_space_is_kept(study: Path) -> None:
+    """Scans that a member registered: without the way their mean map would pass for one in MNI space."""
+    matrix = np.diag([1.0, 2, 3, 1]).tolist()
+    for path in (study / "s2" / "derivatives").rglob("*_relevance.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "to_mni": matrix}))
+    joined = join_runs(runs(study), study / "all")
+    assert joined.maps()
+    assert all(record.sidecar["to_mni"] == matrix for record in joined.maps())
+
+
 def test_a_second_call_makes_nothing_again(study: Path) -> None:
     first = join_runs(runs(study), study / "all")
     before = {path: path.stat().st_mtime_ns for path in first.folder.rglob("*.nii.gz")}
@@ -300,6 +310,11 @@ def test_all_folds_of_a_run_vote_on_a_scan(study: Path, made: Path, xai: Callabl
     np.testing.assert_allclose(np.asarray(found.statistics["sd"][0].dataobj), maps.std(0, ddof=1), atol=1e-7)
     correlation = np.corrcoef(*maps[:, (maps != 0).any(0)])[0, 1]
     assert found.sidecar["ensemble"]["mean_pairwise_pearson"] == pytest.approx(correlation)
+    # As that of one fold it draws itself over the scan.
+    assert found.to_nifti() is found.image
+    drawn, of_one = found.plot().axes[2].images, explained[0].plot().axes[2].images
+    assert len(drawn) == len(of_one) == 2
+    assert "toy" in found.plot()._suptitle.get_text()
 
     code, _, err = xai("explain", study / "s1", "--image", image, "--fold", "all", "--output", study / "one")
     assert code == 0, err

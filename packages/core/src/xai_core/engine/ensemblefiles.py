@@ -15,6 +15,7 @@ import numpy.typing as npt
 from ..errors import InputError
 from .ensemblestats import Aggregate, Normalise, Voxels, aggregate
 from .ensemblevote import Vote
+from .mapplot import MapOfScan
 from .versions import software_versions
 
 __all__ = ["Combine", "EnsembleExplanation", "MemberMap", "explained"]
@@ -80,17 +81,16 @@ class MemberMap:
 
 
 @dataclass(frozen=True)
-class EnsembleExplanation:
+class EnsembleExplanation(MapOfScan):
     """One scan explained by one explainer with several networks.
 
     Attributes:
         image: Mean (or median) relevance as float32 NIfTI on the grid of the scan.
         sidecar: What the JSON file beside it holds; ``ensemble`` tells the members and how far they agree.
         statistics: The other maps with their sidecars: ``median`` (or ``mean``), ``sd``, ``agreement``.
+        scan: What is explained (its first channel), on the grid of ``image``; None: not kept.
     """
 
-    image: nib.Nifti1Image
-    sidecar: Mapping[str, Any]
     statistics: Mapping[str, tuple[nib.Nifti1Image, Mapping[str, Any]]]
 
     def save(self, path: Path) -> None:
@@ -169,6 +169,9 @@ def _sidecars(
         "mean_pairwise_spearman": found.spearman,
         "members": of_members,
     }
+    # The way from the scan to MNI space is the scan's, whichever member's preprocessing found it.
+    place = next((one.sidecar["to_mni"] for one in members if "to_mni" in one.sidecar), None)
+    about = about if place is None else {**about, "to_mni": place}
     common = {**about, "ensemble": ensemble, "details": {}, "versions": software_versions()}
     made = {name: {**common, "statistic": name, "meaning": text} for name, text in _MEANINGS.items()}
     central = getattr(found, combine.how)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 
 from ..errors import InputError
 from .ensemblefiles import Combine, EnsembleExplanation, MemberMap, explained
 from .ensemblevote import agreement_table, vote
+from .explaining import Explanation
 from .results import RunResults
 from .seen import SEEN
 from .single import Image, TrainedFold
@@ -103,21 +103,21 @@ class AllFolds:
             chosen = 0 if self.classes is None else str(self.predict(image, **options)["prediction"])
         with tempfile.TemporaryDirectory() as name:
             members: dict[str, list[MemberMap]] = {}
-            likes: dict[str, nib.Nifti1Image] = {}
+            first: dict[str, Explanation] = {}
             for fold in self._folds():
                 for explainer, found in fold.explain(image, explainers, chosen, **options).items():
                     path = Path(name) / f"{explainer}-{fold.loaded.index}.npy"
-                    likes.setdefault(explainer, found.image)
+                    first.setdefault(explainer, found)
                     np.save(path, np.asarray(found.image.dataobj))
                     voxels = np.load(path, mmap_mode="r")
                     about = {"fold": fold.loaded.index}
                     members.setdefault(explainer, []).append(MemberMap(about, voxels, found.sidecar, again=False))
-            return {key: self._aggregated(members[key], likes[key]) for key in members}
+            return {key: self._aggregated(members[key], first[key]) for key in members}
 
-    def _aggregated(self, members: Sequence[MemberMap], like: nib.Nifti1Image) -> EnsembleExplanation:
+    def _aggregated(self, members: Sequence[MemberMap], like: Explanation) -> EnsembleExplanation:
         first = members[0].sidecar
         names = ("scan_id", "subject_id", "session_id", "explainer_id", "explainer", "params", "target", "target_name")
         about = {**{name: first.get(name) for name in names}, "fold": "all"}
         if any(one.sidecar.get(SEEN) for one in members):
             about[SEEN] = True
-        return explained(members, self.combine, about, like)
+        return replace(explained(members, self.combine, about, like.image), scan=like.scan)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -21,23 +21,19 @@ from .attribution import attribute
 from .folds import FoldModel
 from .hooks import Hooks
 from .imagefiles import first_file
-from .mapplot import figure_png, plot_explanation
+from .mapplot import MapOfScan
 from .preprocessing import volume
-from .richdisplay import picture_html
 from .scans import image_of, paths_of
 from .seeding import unit_seed
 from .spatial import to_scan_grid
 from .study import scan_name
 from .versions import software_versions
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 __all__ = ["Explanation", "attribute_subject", "explain_subject", "map_path", "on_scan_grid", "unexplained_share"]
 
 
 @dataclass(frozen=True)
-class Explanation:
+class Explanation(MapOfScan):
     """One scan explained by one explainer.
 
     Attributes:
@@ -47,21 +43,7 @@ class Explanation:
         scan: What is explained (its first channel), on the grid of ``image``; None: not kept.
     """
 
-    image: nib.Nifti1Image
-    sidecar: Mapping[str, Any]
     attribution: Attribution
-    scan: nib.Nifti1Image | None = None
-
-    def to_nifti(self) -> nib.Nifti1Image:
-        """Return the map on the grid of the scan."""
-        return self.image
-
-    def plot(self, **options: Any) -> Figure:
-        """Draw the map over its scan in three planes; options are those of ``mapplot.plot_map``."""
-        return plot_explanation(self.image, self.scan, self.sidecar, **options)
-
-    def _repr_html_(self) -> str:
-        return picture_html(figure_png(self.plot()), "relevance")
 
     def save(self, path: Path) -> None:
         """Write the map (``.nii.gz``) and its sidecar (``.json``)."""

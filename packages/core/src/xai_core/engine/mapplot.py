@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import nibabel as nib
@@ -12,13 +13,14 @@ import numpy.typing as npt
 
 from ..errors import InputError
 from .imageheader import grid_problem
+from .richdisplay import picture_html
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
-__all__ = ["Convention", "figure_png", "plot_explanation", "plot_map"]
+__all__ = ["Convention", "MapOfScan", "figure_png", "plot_explanation", "plot_map"]
 
 Array = npt.NDArray[Any]
 Convention = Literal["neurological", "radiological"]
@@ -27,6 +29,32 @@ _PLANES = ("sagittal", "coronal", "axial")
 # Dark to light away from zero, as in the report: pale colours near zero would not show on grey tissue.
 _AGAINST = ((0.65, 0.98, 1.00), (0.05, 0.50, 0.95), (0.08, 0.10, 0.62))
 _FOR = ((0.60, 0.02, 0.05), (0.96, 0.36, 0.05), (1.00, 0.93, 0.35))
+
+
+@dataclass(frozen=True)
+class MapOfScan:
+    """A relevance map in memory, on the grid of its scan.
+
+    Attributes:
+        image: float32 NIfTI on the grid of the scan.
+        sidecar: What the JSON file beside it holds.
+        scan: What is explained (its first channel), on the grid of ``image``; None: not kept.
+    """
+
+    image: nib.Nifti1Image
+    sidecar: Mapping[str, Any]
+    scan: nib.Nifti1Image | None = field(default=None, kw_only=True)
+
+    def to_nifti(self) -> nib.Nifti1Image:
+        """Return the map on the grid of the scan."""
+        return self.image
+
+    def plot(self, **options: Any) -> Figure:
+        """Draw the map over its scan in three planes; options are those of ``plot_map``."""
+        return plot_explanation(self.image, self.scan, self.sidecar, **options)
+
+    def _repr_html_(self) -> str:
+        return picture_html(figure_png(self.plot()), "relevance")
 
 
 def plot_map(
