@@ -94,6 +94,20 @@ def test_the_table_does_not_depend_on_the_order_of_the_axes() -> None:
     pd.testing.assert_frame_equal(straight, swapped)
 
 
+def test_the_peak_of_a_plateau_does_not_depend_on_the_order_of_the_axes() -> None:
+    """A plateau of two voxels has two that are next to its centre, and a block of eight has eight."""
+    volume = np.zeros(SHAPE)
+    volume[3:5, 4, 4] = 2.0
+    volume[9:11, 10:12, 8:10] = 3.0
+    straight = cluster_table(volume, Grid(SHAPE, RAS), 1.0)
+    mirrored = cluster_table(volume[::-1], Grid(SHAPE, RAS @ MIRROR), 1.0)
+    swapped = cluster_table(volume.transpose(1, 0, 2), Grid((SHAPE[1], SHAPE[0], SHAPE[2]), SWAPPED), 1.0)
+    pd.testing.assert_frame_equal(straight, mirrored)
+    pd.testing.assert_frame_equal(straight, swapped)
+    lowest = Grid(SHAPE, RAS).world((9, 10, 8))
+    assert straight.loc[0, ["peak_x", "peak_y", "peak_z"]].tolist() == list(lowest)
+
+
 def test_regions_are_named_with_their_share(tmp_path: Path) -> None:
     from xai_analyses_atlas._atlases import load_atlas
 

@@ -351,6 +351,7 @@ def test_voxels_in_which_nobody_differs_are_not_tested() -> None:
         stack = stack_of(y)
         found = estimate(model, stack, two_sided=True)
         assert found.tested.tolist() == [True, False, False, False, True, True]
+        assert found.separated.tolist() == [False, False, False, True, False, False]
         assert np.isfinite(np.concatenate([found.t, found.p, found.effect, found.low, found.high])).all()
         assert (found.t[1:4] == 0).all()
         assert (found.p[1:4] == 1).all()

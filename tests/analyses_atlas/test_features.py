@@ -214,6 +214,59 @@ def test_stats_files_that_cannot_be_used(
         )
 
 
+def test_measures_of_a_file_without_regions(atlas: Atlas, freesurfer: Path) -> None:
+    """FreeSurfer 7's brainvol.stats, and SAMSEG's short form: name, value, unit."""
+    for person in ("01", "02"):
+        (freesurfer / f"sub-{person}" / "stats" / "brainvol.stats").write_text(
+            f"# Measure Mask, MaskVol, Mask Volume, 1579089.655852317{person}, mm^3\n"
+            "# Measure Intra-Cranial, 1464199.03, mm^3\n"
+        )
+    spec = {"source": "freesurfer", "file": f"{freesurfer}/{{subject_id}}/stats/brainvol.stats"}
+    found = gathered(atlas, scans("01", "02"), {**spec, "measures": ["MaskVol", "Intra-Cranial"]})
+    assert value(found, "sub-02", None, "MaskVol") == pytest.approx(1579089.65585231702, abs=1e-9)
+    assert value(found, "sub-01", None, "Intra-Cranial") == 1464199.03
+    with pytest.raises(InputError, match=r"Of the whole brain it has MaskVol, Intra-Cranial: name them in 'measures'"):
+        gathered(atlas, scans("01"), spec)
+
+
+def test_a_segmentation_of_a_surface_with_values_that_are_none(atlas: Atlas, tmp_path: Path) -> None:
+    """mri_segstats writes -nan, and names regions of a hemisphere without its side."""
+    (tmp_path / "lh.w-g.pct.stats").write_text(
+        "# Title Segmentation Statistics \n# TableCol 11 ColHeader SNR\n# TableCol 11 Units     none\n"
+        "# ColHeaders  Index SegId NVertices Area_mm2 StructName Mean SNR  \n"
+        "  1 1000     16568     5129.8  unknown         0.0000       -nan \n"
+        "  6 1006      1482      506.3  entorhinal     28.2478     3.9305 \n"
+    )
+    spec = {"source": "freesurfer", "file": f"{tmp_path}/{{hemi}}.w-g.pct.stats", "columns": ["Mean", "SNR"]}
+    with pytest.raises(InputError, match=r"no \{subject_id\}"):
+        gathered(atlas, scans("01"), spec)
+    (tmp_path / "01").mkdir()
+    (tmp_path / "lh.w-g.pct.stats").rename(tmp_path / "01" / "lh.w-g.pct.stats")
+    found = gathered(atlas, scans("01"), {**spec, "file": f"{tmp_path}/{{subject_id}}/lh.w-g.pct.stats"})
+    assert value(found, "sub-01", "ctx-lh-entorhinal", "Mean") == 28.2478
+    assert np.isnan(value(found, "sub-01", None, "SNR of lh_unknown"))
+
+
+def test_two_versions_of_freesurfer_in_one_study(
+    atlas: Atlas, freesurfer: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Version 7 lost the Proper of Thalamus-Proper: nobody has both names, so both may mean one region."""
+    for person, name in (("01", "Left-Hippocampus"), ("02", "lh_hippocampus")):
+        path = freesurfer / f"sub-{person}" / "stats" / "aseg.stats"
+        path.write_text(path.read_text().replace("Left-Hippocampus", name))
+    spec = {"source": "freesurfer", "file": f"{freesurfer}/{{subject_id}}/stats/aseg.stats"}
+    with caplog.at_level(logging.WARNING, logger="xai"):
+        logging.getLogger("xai").propagate = True
+        found = gathered(atlas, scans("01", "02"), spec)
+    assert value(found, "sub-01", "Left-Hippocampus", "Volume_mm3") == 4001.5
+    assert value(found, "sub-02", "Left-Hippocampus", "Volume_mm3") == 4002.5
+    assert "'Left-Hippocampus' in 1 scans, 'lh_hippocampus' in 1 scans" in caplog.text
+    path = freesurfer / "sub-02" / "stats" / "aseg.stats"
+    path.write_text(path.read_text() + "  4  17   4200     1.0  Left-Hippocampus         70.0   9.0  40 110  70\n")
+    with pytest.raises(InputError, match="'Left-Hippocampus' and 'lh_hippocampus' both mean"):
+        gathered(atlas, scans("01", "02"), spec)
+
+
 def test_visits_have_files_of_their_own(atlas: Atlas, freesurfer: Path) -> None:
     for session, person in (("M00", "01"), ("M12", "02")):
         (freesurfer / f"sub-{person}").rename(freesurfer / f"sub-01_ses-{session}")
@@ -233,7 +286,13 @@ def test_a_pattern_that_fits_several_files_is_refused(atlas: Atlas, freesurfer: 
     assert value(gathered(atlas, scans("01"), spec), "sub-01", "Left-Hippocampus", "Volume_mm3") == 4001.5
 
 
-@pytest.mark.parametrize("ids", [("01", "02"), ("sub-01", "sub-02"), ("sub-01.long.base", "sub-02.long.base")])
+@pytest.mark.parametrize(
+    "ids",
+    [
+        ("01", "02"), ("sub-01", "sub-02"), ("sub-01.long.base", "sub-02.long.base"),
+        ("/data/fs/sub-01/", "/data/fs/sub-02/"), ("fs/sub-01.long.base", "fs/sub-02.long.base"),
+    ],
+)  # fmt: skip
 def test_group_tables(atlas: Atlas, tmp_path: Path, ids: tuple[str, str]) -> None:
     (tmp_path / "aseg.tsv").write_text(
         "Measure:volume\tLeft-Hippocampus\tRight-Hippocampus\teTIV\n"
@@ -255,6 +314,12 @@ def test_group_tables(atlas: Atlas, tmp_path: Path, ids: tuple[str, str]) -> Non
     assert value(found, "sub-01", None, "lh_MeanThickness_thickness") == 2.4
     units = found.table.drop_duplicates("feature").set_index("feature")["unit"]
     assert units[["thickness", "eTIV", "BrainSegVolNotVent"]].tolist() == ["mm", "mm^3", "mm^3"]
+
+
+def test_a_group_table_that_is_transposed_is_named(atlas: Atlas, tmp_path: Path) -> None:
+    (tmp_path / "t.tsv").write_text("Measure:volume\tsub-01\tsub-02\nLeft-Hippocampus\t3\t4\n")
+    with pytest.raises(InputError, match=r"a column for each person; .* without --transpose"):
+        gathered(atlas, scans("01", "02"), {"source": "freesurfer-table", "file": str(tmp_path / "t.tsv")})
 
 
 def test_a_table_of_another_kind_is_no_group_table(atlas: Atlas, tmp_path: Path) -> None:
@@ -304,6 +369,45 @@ def test_cat12_files(atlas: Atlas, tmp_path: Path) -> None:
     assert set(found.table["unit"]) == {"mL", "mm"}
     with pytest.raises(InputError, match=r"holds several atlases: set roi_atlas. It has: neuromorphometrics, cobra"):
         gathered(atlas, scans("01"), {"source": "cat12", "file": f"{label}/catROI_sub-{{subject_id}}_T1w.xml"})
+
+
+def test_cat12_as_it_writes_since_2017(atlas: Atlas, tmp_path: Path) -> None:
+    """Abbreviations with l, r and b (both sides), thickness with NaN, and a report that gives TIV a mark, too."""
+    (tmp_path / "catROI_01.xml").write_text(
+        """<?xml version="1.0" encoding="utf-8"?>
+<S>
+   <lpba40>
+      <ids>[165;166;182]</ids>
+      <names>
+         <item>lHip</item>
+         <item>rHip</item>
+         <item>bBst</item>
+      </names>
+      <version>1126</version>
+      <data>
+         <Vgm>[4.21670720836282;4.19928517995472;1.55304589176965]</Vgm>
+         <Tgm>[NaN;2.5;NaN]</Tgm>
+      </data>
+   </lpba40>
+</S>
+"""
+    )
+    (tmp_path / "cat_01.xml").write_text(
+        "<S><subjectratings><vol_TIV>1.16292297840118</vol_TIV></subjectratings>"
+        "<subjectmeasures><vol_TIV>1483.14111328125</vol_TIV></subjectmeasures></S>"
+    )
+    found = gathered(
+        atlas, scans("01"),
+        {"source": "cat12", "file": f"{tmp_path}/catROI_{{subject_id}}.xml", "columns": ["Vgm", "Tgm"]},
+        {"source": "cat12", "file": f"{tmp_path}/cat_{{subject_id}}.xml"},
+    )  # fmt: skip
+    assert value(found, "sub-01", "Left-Hippocampus", "Vgm") == 4.21670720836282
+    assert value(found, "sub-01", "Right-Hippocampus", "Tgm") == 2.5
+    assert value(found, "sub-01", "Brain-Stem", "Vgm") == 1.55304589176965
+    assert np.isnan(value(found, "sub-01", "Left-Hippocampus", "Tgm"))
+    assert value(found, "sub-01", None, "vol_TIV") == 1483.14111328125
+    units = found.table.drop_duplicates("feature").set_index("feature")["unit"]
+    assert units.to_dict() == {"Vgm": "mL", "Tgm": "mm", "vol_TIV": "mL"}
 
 
 def test_cat12_tables_of_older_versions(atlas: Atlas, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -582,3 +583,75 @@ def test_too_few_people_are_told_with_the_reason(
     run = make_run([{**each, "education": None if each["target"] == "AD" else 12.0} for each in people])
     with pytest.raises(InputError, match=r"the group AD has 0 people; .* Left out: has no education \(6\)"):
         analysed(run, tmp_path / "out", covariates=["education"])
+
+
+def test_the_first_visit_counts_even_where_it_is_on_no_side(
+    make_run: Callable[..., RunResults], tmp_path: Path
+) -> None:
+    """Three classes by prediction: who is taken for MCI first and for AD later is nobody of AD - CN."""
+    people, expected = [], {"CN": [], "AD": []}
+    for i in range(8):
+        group = ("CN", "AD")[i % 2]
+        for visit, predicted in enumerate(("MCI", "AD") if i == 7 else (group, "MCI")):
+            about = {"subject": f"sub-{i}", "session_id": f"M{6 * visit}"}
+            row = person(20 * i + visit, group, predicted, **about)
+            people.append(row | {"scan": f"sub-{i}_ses-M{6 * visit}"})
+            if visit == 0 and predicted == group:
+                expected[group].append(row["map"])
+    run = make_run(people, classes=("CN", "MCI", "AD"))
+    wanted = [{"by": "prediction", "first": "AD", "second": "CN", "id": "both"}]
+    row = analysed(run, tmp_path / "out", contrasts=wanted, visits="first").iloc[0]
+    assert (row["n_first"], row["n_second"], row["left_out"]) == (3, 4, 1)
+    assert table(tmp_path / "out", "left-out")["reason"].tolist() == [
+        "is here with a later visit only, and the first one counts"
+    ]
+    theirs = stats.ttest_ind(np.stack(expected["AD"]), np.stack(expected["CN"]), equal_var=False).statistic
+    np.testing.assert_allclose(volume(tmp_path / "out", "lrp_both_t"), theirs, rtol=1e-4, atol=1e-5)
+    # The first visit of those that are asked for, where only some are.
+    later = [{**wanted[0], "first": "MCI", "second": "AD", "among": {"session_id": "M6"}}]
+    with pytest.raises(InputError, match="the group AD has 1 person"):
+        analysed(run, tmp_path / "later", contrasts=later, visits="first")
+
+
+def test_what_is_corrected_over_is_said(
+    make_run: Callable[..., RunResults], tmp_path: Path, people: list[dict[str, Any]]
+) -> None:
+    found = analysed(make_run(people), tmp_path / "out", contrasts=[{"by": "target"}, {"by": "sex"}])
+    voxels = int(np.prod(SHAPE))
+    assert set(found["corrected_over"]) == {
+        f"the {voxels} voxels of this contrast of lrp, not the 2 contrasts of the analysis"
+    }
+    np.testing.assert_allclose(found["least_p_fwe_all"], np.minimum(2 * found["least_p_fwe"], 1))
+    one = analysed(RunResults(tmp_path / "run"), tmp_path / "one")
+    assert one.iloc[0]["corrected_over"] == f"the {voxels} voxels of this contrast of lrp"
+    assert one.iloc[0]["least_p_fwe_all"] == one.iloc[0]["least_p_fwe"]
+    assert "n_first\t" in (tmp_path / "out" / "contrasts.tsv").read_text()
+    assert "\t6\t6\t12\t12\t" in (tmp_path / "out" / "contrasts.tsv").read_text()  # whole numbers, not 6.0
+
+
+def test_groups_without_any_spread_are_counted_by_themselves(
+    make_run: Callable[..., RunResults], tmp_path: Path, people: list[dict[str, Any]]
+) -> None:
+    for each in people:
+        each["map"][0, 0, :2] = each["target"] == "AD"
+        each["map"][0, 1, 0] = 7.0
+    row = analysed(make_run(people), tmp_path / "out").iloc[0]
+    assert (row["separated_voxels"], row["constant_voxels"]) == (2, 1)
+    assert "2 voxels are not tested, because all of a group are alike there, but the groups differ" in row["cautions"]
+
+
+def test_peaks_of_equal_height_do_not_depend_on_how_scans_are_stored(
+    make_run: Callable[..., RunResults], tmp_path: Path, people: list[dict[str, Any]]
+) -> None:
+    for each in people:
+        each["map"][8, 9, 5] = each["map"][2, 4, 4] = 30 * (each["target"] == "AD") + each["map"][0, 0, 0]
+    mirror = np.diag([-1.0, 1, 1, 1])
+    mirror[0, 3] = SHAPE[0] - 1
+    turned = [{**each, "map": each["map"][::-1].copy(), "affine": RAS @ mirror} for each in people]
+    straight = analysed(make_run(people), tmp_path / "a").iloc[0]
+    (tmp_path / "run").rename(tmp_path / "other")
+    shutil.rmtree(tmp_path / "scans")
+    mirrored = analysed(make_run(turned), tmp_path / "b").iloc[0]
+    for axis in "xyz":
+        assert straight[f"peak_{axis}"] == mirrored[f"peak_{axis}"]
+    assert straight["peak_x"] == -12.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -486,3 +487,47 @@ def test_an_infinite_covariate_is_a_missing_one(tmp_path: Path) -> None:
     assert len(found) == len(plain) - 2
     assert np.isfinite(found["w"]).all()
     assert set(found["controls_fitted"]) == {int(plain["controls_fitted"].iloc[0]) - 1}
+
+
+def explaining(run: RunResults, outputs: dict[str, str]) -> None:
+    for scan, output in outputs.items():
+        path = run.folder / "derivatives" / scan / "anat" / f"{scan}_desc-lrp_relevance.nii.gz"
+        path.parent.mkdir(parents=True)
+        nib.save(nib.Nifti1Image(np.zeros((2, 2, 2), np.float32), np.eye(4)), path)
+        sidecar = {"scan_id": scan, "subject_id": scan, "explainer_id": "lrp", "fold": 0, "target_name": output}
+        path.with_suffix("").with_suffix(".json").write_text(json.dumps(sidecar))
+
+
+def test_maps_of_other_outputs_are_told_or_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Patients' maps explain AD; of the 20 tested controls 17 explain CN."""
+    run, features, regions = study(tmp_path)
+    subjects = run.subjects().set_index("subject_id")["target"]
+    tested = run.predictions()["scan_id"]
+    controls = [scan for scan in tested if subjects[scan] == "CN"]
+    explaining(run, {scan: "AD" if scan not in controls or scan in controls[:3] else "CN" for scan in tested})
+    with caplog.at_level("WARNING", logger="xai"):
+        logging.getLogger("xai").propagate = True
+        found = scored(run, features, regions, tmp_path / "all", when="either")
+    patient = found[(found["target"] == "AD") & (found["region"] == "Left-Hippocampus")].iloc[0]
+    assert (patient["explains"], patient["reference_controls"], patient["reference_same_output"]) == ("AD", 20, 3)
+    own = found[(found["scan_id"] == controls[0]) & (found["region"] == "Left-Hippocampus")].iloc[0]
+    assert (own["explains"], own["reference_controls"], own["reference_same_output"]) == ("AD", 19, 2)
+    assert "23 of 40 maps explain another output" in caplog.text
+    sentences = read(tmp_path / "all" / "sentences.tsv")
+    mine = sentences[sentences["scan_id"] == patient["scan_id"]]["sentence"].iloc[0]
+    assert "(the map explains AD, as those of only 3 of these 20 controls do)" in mine
+    usual = sentences[sentences["scan_id"] == controls[5]]["sentence"]
+    assert not usual.str.contains("the map explains").any()
+
+    alike = scored(run, features, regions, tmp_path / "same", when="either", reference="same-output")
+    rows = alike.set_index(["scan_id", "region"])
+    for scan, others in ((patient["scan_id"], controls[:3]), (controls[5], [*controls[3:5], *controls[6:]])):
+        values = regions.set_index(["scan_id", "region"])["share"]
+        row, mine = rows.loc[(scan, "Left-Hippocampus")], values[scan, "Left-Hippocampus"]
+        assert row["reference_controls"] == len(others)
+        assert row["controls_as_high"] == sum(values[other, "Left-Hippocampus"] >= mine for other in others)
+    told = read(tmp_path / "same" / "sentences.tsv")
+    mine = told[told["scan_id"] == patient["scan_id"]]["sentence"].iloc[0]
+    assert "relevance not judged (3 controls cannot show less than the top 25 %)" in mine or "blind" in mine
+    about = json.loads((tmp_path / "same" / "models.json").read_text())
+    assert about["reference"] == "same-output"

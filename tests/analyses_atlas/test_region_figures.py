@@ -148,3 +148,15 @@ def test_what_cannot_be_drawn_is_said(
         create("analysis", "region-figures", atlas="desikan-killiany", channel="t1w")
     with pytest.raises(InputError, match="atlas"):
         create("analysis", "region-figures", atlas="no-such-atlas").check_study(run.subjects(), "classification", None)
+
+
+def test_a_map_without_relevance_is_not_counted(
+    make_run: Callable[..., RunResults], tmp_path: Path, atlas: dict[str, str]
+) -> None:
+    people = [person(i) for i in range(8)]
+    people[0]["map"] = np.zeros(SHAPE, "f4")
+    found = analyse(make_run(people), tmp_path / "out", atlas=atlas, by="target")
+    assert found.groupby("group")["people"].max().to_dict() == {"AD": 3, "CN": 4}
+    caption = (tmp_path / "out" / "lrp_regions.txt").read_text()
+    assert "CN n = 4, AD n = 3" in caption
+    assert "n = 7 people" in caption

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ._atlas_params import ATLAS
+from ._params import CONVENTION, EXPLAINERS, MINIMAL_SIZE, RESAMPLE, SPACE, SPACING, TEMPLATE
 
 __all__ = ["PROPERTIES"]
 
@@ -63,14 +64,7 @@ PROPERTIES: Mapping[str, Any] = {
         "default": None,
         "description": "What is compared; null: each pair of classes, or the slope on a regression's target.",
     },
-    "explainers": {
-        "anyOf": [
-            {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True},
-            {"type": "null"},
-        ],
-        "default": None,
-        "description": "Ids of explainers of the run; null: all.",
-    },
+    "explainers": EXPLAINERS,
     "normalise": {
         "enum": ["none", "sum", "maximum", "output"],
         "default": "sum",
@@ -126,12 +120,7 @@ PROPERTIES: Mapping[str, Any] = {
         "default": 0.05,
         "description": "Where the threshold lies: a p value, a t value, or a percent.",
     },
-    "minimal_size": {
-        "type": "number",
-        "minimum": 0,
-        "default": 0,
-        "description": "Clusters smaller than this are left out of the table, in mm3.",
-    },
+    "minimal_size": MINIMAL_SIZE,
     "connectivity": {
         "enum": [6, 18, 26],
         "default": 6,
@@ -155,32 +144,10 @@ PROPERTIES: Mapping[str, Any] = {
         "default": None,
         "description": "An image whose voxels above one half are tested, instead of within.",
     },
-    "space": {
-        "enum": ["mni", "scan"],
-        "default": "mni",
-        "description": "Whether the scans are registered to MNI space, or share a space of their own.",
-    },
-    "template": {
-        "enum": ["mni", "mean-image"],
-        "default": "mni",
-        "description": "What the maps are drawn over: the ICBM152 T1 template, or the mean of the scans.",
-    },
-    "resample": {
-        "type": "boolean",
-        "default": False,
-        "description": "Bring maps of different grids to a common grid in MNI space, linearly.",
-    },
-    "spacing": {
-        "type": "number",
-        "minimum": 0.5,
-        "maximum": 10,
-        "default": 2,
-        "description": "Distance in mm of the voxels of the common grid (resample: true).",
-    },
-    "convention": {
-        "enum": ["neurological", "radiological"],
-        "default": "neurological",
-        "description": "Side of the picture on which the patient's left lies: left or right.",
-    },
+    "space": SPACE,
+    "template": TEMPLATE,
+    "resample": RESAMPLE,
+    "spacing": SPACING,
+    "convention": CONVENTION,
     "seed": {"type": "integer", "minimum": 0, "default": 0, "description": "Of random permutations."},
 }

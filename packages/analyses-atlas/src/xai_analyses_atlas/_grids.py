@@ -12,7 +12,10 @@ import numpy.typing as npt
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
 from scipy import ndimage
 
-__all__ = ["Grid", "meets_mni_brain", "mni_grid", "resampled", "resampled_labels", "same_grid", "to_ras", "turned_like"]
+__all__ = [
+    "Grid", "first_in_world", "meets_mni_brain", "mni_grid", "resampled", "resampled_labels", "same_grid", "to_ras",
+    "turned_like",
+]  # fmt: skip
 
 Array = npt.NDArray[Any]
 
@@ -54,6 +57,17 @@ class Grid:
         codes = "".join(code or "?" for code in nib.aff2axcodes(self.affine))
         x, y, z = self.world((0, 0, 0))
         return f"{size} voxels of {voxel} mm, axes {codes}, the first at ({x:.4g}, {y:.4g}, {z:.4g}) mm"
+
+
+def first_in_world(voxels: Array, grid: Grid) -> int:
+    """Return which of the voxels [N, 3] lies lowest in x, then in y, then in z.
+
+    For voxels of equal value: the first one in memory would be another one where a scan is stored from the right.
+    """
+    if len(voxels) == 1:
+        return 0
+    world = np.round(voxels @ grid.affine[:3, :3].T + grid.affine[:3, 3], 3)
+    return int(np.lexsort(world.T[::-1])[0])
 
 
 def same_grid(first: Grid, second: Grid) -> bool:

@@ -18,7 +18,7 @@ import pandas as pd
 from ._background import background_of
 from ._contrasts.normalise import MEANING
 from ._drawing import colour_limit
-from ._grids import Grid, mni_grid
+from ._grids import Grid, first_in_world, mni_grid
 from ._group_statistics import over_maps
 from ._groups import Groups, chosen_explainers, grouped, members
 from ._mosaic import Background, mosaic
@@ -121,15 +121,17 @@ def describe(mean: Array, grid: Grid, quantile: float) -> dict[str, Any]:
     row: dict[str, Any] = {"sum": float(mean.sum(dtype=np.float64)), "min": float(mean.min()), "max": float(mean.max())}
     row |= {"peak": None, "peak_x": None, "peak_y": None, "peak_z": None, "positive_share": None}
     if total > 0:
-        peak = _peak(mean)
+        peak = _peak(mean, grid)
         x, y, z = (round(value, 3) + 0.0 for value in grid.world(peak))
         row |= {"peak": float(mean[peak]), "peak_x": x, "peak_y": y, "peak_z": z}
         row["positive_share"] = float(mean[mean > 0].sum(dtype=np.float64)) / total
     return row | {"colour_limit": colour_limit(mean, quantile)[0]}
 
 
-def _peak(mean: Array) -> tuple[int, int, int]:
-    x, y, z = np.unravel_index(int(np.abs(mean).argmax()), mean.shape)
+def _peak(mean: Array, grid: Grid) -> tuple[int, int, int]:
+    strength = np.abs(mean)
+    voxels = np.argwhere(strength == strength.max())
+    x, y, z = voxels[first_in_world(voxels, grid)]
     return int(x), int(y), int(z)
 
 
@@ -177,7 +179,7 @@ def _write(
     }
     text = json.dumps(sidecar, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     (output / f"{stem}.json").write_text(text, encoding="utf-8")
-    peak = None if row["peak"] is None else _peak(mean)
+    peak = None if row["peak"] is None else _peak(mean, grid)
     lines = _title(head, row, sidecar, options)
     picture = mosaic(mean, grid, background, row["colour_limit"], peak, lines, options.convention)
     (output / f"{stem}.png").write_bytes(picture)

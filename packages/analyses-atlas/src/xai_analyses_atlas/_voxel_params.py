@@ -9,6 +9,7 @@ from xai_core import ConfigError, InputError
 from xai_core.schemas import did_you_mean
 
 from ._atlas_params import ATLAS, AtlasChoice, require_absolute
+from ._params import EXPLAINERS_OR_NULL, RESAMPLE, SPACE, SPACING
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,10 +72,7 @@ def _or_null(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 SHARED: dict[str, Any] = {
-    "explainers": {
-        **_or_null({"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True}),
-        "description": "Ids of explainers of the run; null: all.",
-    },
+    "explainers": EXPLAINERS_OR_NULL,
     "prepare": {
         **_or_null(_PREPARE),
         "description": "What is done to the feature map on the relevance's grid: threshold, minimal_cluster (mm3), "
@@ -118,22 +116,14 @@ SHARED: dict[str, Any] = {
         "description": "Regions of 'atlas' by name, or by the name without the side for both sides.",
     },
     "space": {
-        "enum": ["mni", "scan"],
-        "default": "mni",
+        **SPACE,
         "description": "Whether the scans are registered to MNI space, or lie in a space of their own.",
     },
     "resample": {
-        "type": "boolean",
-        "default": False,
+        **RESAMPLE,
         "description": "Bring relevance and feature maps to a common grid in MNI space, linearly.",
     },
-    "spacing": {
-        "type": "number",
-        "minimum": 0.5,
-        "maximum": 10,
-        "default": 2,
-        "description": "Distance in mm of the voxels of the common grid (resample: true).",
-    },
+    "spacing": SPACING,
     "seed": {"type": "integer", "minimum": 0, "default": 0, "description": "Seed of the permutations."},
 }  # fmt: skip
 

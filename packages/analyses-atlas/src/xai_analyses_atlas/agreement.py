@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from xai_core import Analysis, ConfigError, Task
 
 from ._atlas_params import ATLAS, AtlasChoice, require_absolute
+from ._params import EXPLAINERS_OR_NULL, MISMATCH, RESAMPLE, SPACE, SPACING
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,14 +58,7 @@ class Agreement(Analysis):
         "type": "object",
         "additionalProperties": False,
         "properties": {
-            "explainers": {
-                "type": ["array", "null"],
-                "items": {"type": "string"},
-                "minItems": 1,
-                "uniqueItems": True,
-                "default": None,
-                "description": "Ids of explainers of the run; null: all.",
-            },
+            "explainers": EXPLAINERS_OR_NULL,
             "runs": {
                 "type": ["array", "null"],
                 "items": {"type": "string", "minLength": 1, "format": "path"},
@@ -96,17 +90,8 @@ class Agreement(Analysis):
                 "description": "Column of region-table. share and size_corrected have no scale; others are not "
                 "compared between explainers.",
             },
-            "space": {
-                "enum": ["mni", "scan"],
-                "default": "mni",
-                "description": "Whether the scans are registered to MNI space, or share a space of their own.",
-            },
-            "mismatch": {
-                "enum": ["error", "note"],
-                "default": "error",
-                "description": "A scan whose head does not lie over the atlas, as if it were not registered: an error, "
-                "or a note in the log.",
-            },
+            "space": SPACE,
+            "mismatch": MISMATCH,
             "mask": {
                 "type": ["string", "null"],
                 "minLength": 1,
@@ -115,18 +100,8 @@ class Agreement(Analysis):
                 "description": "The brain (NIfTI); null: the MNI brain mask, and in another space the voxels in which "
                 "a map of the person is not zero.",
             },
-            "resample": {
-                "type": "boolean",
-                "default": False,
-                "description": "Bring maps of different grids to a common grid in MNI space, linearly.",
-            },
-            "spacing": {
-                "type": "number",
-                "minimum": 0.5,
-                "maximum": 10,
-                "default": 2,
-                "description": "Distance in mm of the voxels of the common grid (resample: true).",
-            },
+            "resample": RESAMPLE,
+            "spacing": SPACING,
             "sign": {
                 "enum": ["signed", "absolute", "positive"],
                 "default": "signed",

@@ -25,7 +25,8 @@ class GroupContrasts(Analysis):
 
     Each person counts once: the maps of several networks of a repeated cross-validation are averaged for each scan, and
     those of several scans for each person (``visits``). Everything is voxel by voxel. Errors are corrected for the
-    search over the voxels of one contrast of one explainer, not over several contrasts.
+    search over the voxels of one contrast of one explainer, not over several contrasts; tables, sidecars and captions
+    say of how many it is one.
 
     A permutation test takes people as exchangeable under the null hypothesis. The maps of one study's folds come from
     networks that share training people, so that maps of different folds are not fully independent, which neither a t

@@ -10,6 +10,7 @@ from xai_core import Analysis, Task
 
 from ._atlas_params import ATLAS, AtlasChoice, require_absolute
 from ._feature_params import COVARIATES, FEATURES
+from ._params import EXPLAINERS, MISMATCH, SPACE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +27,8 @@ class NormativeScores(Analysis):
     only; the fold's tested people get a w-score, (observed - expected) / SD of the controls' residuals (Jack et al.,
     Neurology 1997; La Joie et al., Journal of Neuroscience 2012). The SD has n - p in its denominator. A person's
     relevance is ranked among the *tested* controls, the person left out, because only tested people have maps; n
-    controls can show the top 1 / (n + 1) at best.
+    controls can show the top 1 / (n + 1) at best. By default an explainer explains the predicted class: where most of
+    these controls' maps explain another one than the person's, the sentence says so (see ``reference``).
 
     Args:
         atlas: A name, or a mapping with ``image`` and, if wanted, ``table`` and ``space``.
@@ -39,6 +41,8 @@ class NormativeScores(Analysis):
             ``degree`` and ``coding``.
         controls: Classes that are controls; None: the first class; in a regression everybody is.
         minimum_controls: Training controls that a model needs.
+        reference: Whether relevance is ranked among ``"all"`` tested controls, or among those whose map explains the
+            ``"same-output"``.
         top: Relevance is unusual in the top share of controls, in (0, 1).
         deviation: A feature is unusual this many SD or more from expected.
         when: A region is worth a sentence where ``"both"`` are unusual, or ``"either"`` is.
@@ -56,25 +60,9 @@ class NormativeScores(Analysis):
                 "minItems": 1,
                 "description": "Where the features of regions and people are.",
             },
-            "space": {
-                "enum": ["mni", "scan"],
-                "default": "mni",
-                "description": "Whether the scans are registered to MNI space, or share a space of their own.",
-            },
-            "mismatch": {
-                "enum": ["error", "note"],
-                "default": "error",
-                "description": "A scan whose head does not lie over the atlas, as if it were not registered: an error, "
-                "or a note in the log.",
-            },
-            "explainers": {
-                "anyOf": [
-                    {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True},
-                    {"type": "null"},
-                ],
-                "default": None,
-                "description": "Ids of explainers of the run; null: all.",
-            },
+            "space": SPACE,
+            "mismatch": MISMATCH,
+            "explainers": EXPLAINERS,
             "measure": {
                 "type": "string",
                 "minLength": 1,
@@ -101,6 +89,12 @@ class NormativeScores(Analysis):
                 "minimum": 3,
                 "default": 20,
                 "description": "Controls of a training part that a model needs; with fewer there is none, on record.",
+            },
+            "reference": {
+                "enum": ["all", "same-output"],
+                "default": "all",
+                "description": "Among which controls relevance is ranked: all that were tested, or those whose map "
+                "explains the same output (predicted class) as the person's.",
             },
             "top": {
                 "type": "number",
@@ -141,6 +135,7 @@ class NormativeScores(Analysis):
         covariates: Sequence[str | Mapping[str, Any]] = ("age", "sex"),
         controls: Sequence[str] | None = None,
         minimum_controls: int = 20,
+        reference: Literal["all", "same-output"] = "all",
         top: float = 0.05,
         deviation: float = 2.0,
         when: Literal["both", "either"] = "both",
@@ -156,6 +151,7 @@ class NormativeScores(Analysis):
         self.covariates = covariates
         self.controls = controls
         self.minimum_controls = minimum_controls
+        self.reference: Literal["all", "same-output"] = reference
         self.top = top
         self.deviation = deviation
         self.when = when

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from xai_core import Analysis, ConfigError
 
+from ._params import CONVENTION, EXPLAINERS, RESAMPLE, SPACE, SPACING, TEMPLATE
+
 if TYPE_CHECKING:
     from xai_core.engine.results import RunResults
 
@@ -47,14 +49,7 @@ class GroupMaps(Analysis):
         "type": "object",
         "additionalProperties": False,
         "properties": {
-            "explainers": {
-                "anyOf": [
-                    {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True},
-                    {"type": "null"},
-                ],
-                "default": None,
-                "description": "Ids of explainers of the run; null: all.",
-            },
+            "explainers": EXPLAINERS,
             "by": {
                 "anyOf": [{"type": "string", "minLength": 1}, {"type": "null"}],
                 "default": "target",
@@ -80,29 +75,13 @@ class GroupMaps(Analysis):
                 "default": "all",
                 "description": "Whose maps count: of all test scans, or of the correctly classified ones.",
             },
-            "space": {
-                "enum": ["mni", "scan"],
-                "default": "mni",
-                "description": "Whether the scans are registered to MNI space, or share a space of their own.",
-            },
-            "template": {
-                "enum": ["mni", "mean-image"],
-                "default": "mni",
-                "description": "What the maps are drawn over: the ICBM152 T1 template, or the mean of the scans.",
-            },
+            "space": SPACE,
+            "template": TEMPLATE,
             "resample": {
-                "type": "boolean",
-                "default": False,
-                "description": "Bring maps of different grids to a common grid in MNI space, linearly. Right only "
-                "where every scan is registered to MNI space.",
+                **RESAMPLE,
+                "description": f"{RESAMPLE['description']} Right only where every scan is registered to MNI space.",
             },
-            "spacing": {
-                "type": "number",
-                "minimum": 0.5,
-                "maximum": 10,
-                "default": 2,
-                "description": "Distance in mm of the voxels of the common grid (resample: true).",
-            },
+            "spacing": SPACING,
             "quantile": {
                 "type": "number",
                 "exclusiveMinimum": 0,
@@ -110,11 +89,7 @@ class GroupMaps(Analysis):
                 "default": 0.9999,
                 "description": "Quantile of the absolute mean relevance over all voxels at which the colours end.",
             },
-            "convention": {
-                "enum": ["neurological", "radiological"],
-                "default": "neurological",
-                "description": "Side of the picture on which the patient's left lies: left or right.",
-            },
+            "convention": CONVENTION,
         },
     }
 

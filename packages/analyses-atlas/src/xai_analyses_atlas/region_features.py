@@ -10,7 +10,7 @@ from xai_core import Analysis, ConfigError
 
 from ._atlas_params import ATLAS, AtlasChoice, require_absolute
 from ._feature_params import COVARIATES, FEATURES, feature_problems
-from .region_table import RegionTable
+from .region_table import PASSED_ON, RegionTable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,8 +31,6 @@ WITH_COVARIATES = frozenset({"partial-pearson", "partial-spearman", "ols", "hc3"
 PERMUTABLE = frozenset({"pearson", "spearman", "partial-pearson", "partial-spearman", "ols"})
 Correction = Literal["fdr-bh", "fdr-by", "holm", "bonferroni", "max-t", "none"]
 CORRECTIONS: tuple[Correction, ...] = ("fdr-bh", "fdr-by", "holm", "bonferroni", "max-t", "none")
-
-_OF_REGION_TABLE = ("explainers", "space", "assign", "channel", "folder", "unnamed", "missing", "mismatch")
 
 
 class RegionFeatures(Analysis):
@@ -63,7 +61,8 @@ class RegionFeatures(Analysis):
         bootstrap: Resamples of people for the bootstrap intervals; 0: none.
         interval: Kind of the bootstrap interval.
         confidence: Level of all intervals.
-        figures: How many of the strongest relations are drawn beside the matrix of all; 0: no figures.
+        figures: How many of the strongest relations of the first method are drawn beside the matrix of each method;
+            0: no figures.
         explainers: As in ``region-table``.
         space: As in ``region-table``.
         assign: As in ``region-table``.
@@ -170,10 +169,10 @@ class RegionFeatures(Analysis):
                 "minimum": 0,
                 "maximum": 20,
                 "default": 3,
-                "description": "How many of the strongest relations of each explainer are drawn beside the matrix of "
-                "all; 0: no figures.",
+                "description": "How many of the strongest relations of the first method are drawn for each explainer, "
+                "beside the matrix of each method; 0: no figures.",
             },
-            **{name: RegionTable.config_schema["properties"][name] for name in _OF_REGION_TABLE},
+            **{name: RegionTable.config_schema["properties"][name] for name in PASSED_ON},
             "seed": {
                 "type": "integer",
                 "minimum": 0,
@@ -259,7 +258,7 @@ class RegionFeatures(Analysis):
 
     def region_table(self) -> RegionTable:
         """Return ``region-table`` with the parameters that it shares."""
-        return RegionTable(atlas=self.atlas, **{name: getattr(self, name) for name in _OF_REGION_TABLE})
+        return RegionTable(atlas=self.atlas, **{name: getattr(self, name) for name in PASSED_ON})
 
     def check_study(self, table: pd.DataFrame, task: Task, classes: Sequence[str] | None) -> None:
         """Refuse an atlas, a source of features, a variable, a covariate or a group column that is not there.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from xai_core import Analysis, ConfigError
 
 from ._atlas_params import ATLAS, AtlasChoice, require_absolute
-from .region_table import RegionTable
+from .region_table import PASSED_ON, RegionTable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["MEASURES", "RegionFigures"]
 
 MEASURES = ("size_corrected", "share", "density", "absolute", "positive", "negative", "sum", "mean")
-
-_OF_REGION_TABLE = ("explainers", "space", "assign", "channel", "folder", "unnamed", "missing", "mismatch")
 
 
 class RegionFigures(Analysis):
@@ -89,7 +87,7 @@ class RegionFigures(Analysis):
                 "description": "Level of the intervals.",
             },
             "seed": {"type": "integer", "minimum": 0, "default": 0, "description": "Of the resamples."},
-            **{name: RegionTable.config_schema["properties"][name] for name in _OF_REGION_TABLE},
+            **{name: RegionTable.config_schema["properties"][name] for name in PASSED_ON},
         },
     }
 
@@ -139,7 +137,7 @@ class RegionFigures(Analysis):
     @property
     def region_table(self) -> RegionTable:
         """The analysis ``region-table`` with the parameters that both share."""
-        return RegionTable(atlas=self.atlas, **{name: getattr(self, name) for name in _OF_REGION_TABLE})
+        return RegionTable(atlas=self.atlas, **{name: getattr(self, name) for name in PASSED_ON})
 
     def check_study(self, table: pd.DataFrame, task: Task, classes: Sequence[str] | None) -> None:
         """Refuse what ``region-table`` refuses."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from xai_core import Analysis
 
 from ._atlas_params import ATLAS, AtlasChoice, require_absolute
+from ._params import EXPLAINERS, MISMATCH
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
     from xai_core import Task
     from xai_core.engine.results import RunResults
 
-__all__ = ["RegionTable"]
+__all__ = ["PASSED_ON", "RegionTable"]
+
+PASSED_ON = ("explainers", "space", "assign", "channel", "folder", "unnamed", "missing", "mismatch")
+"""Parameters that analyses of regions hand on to ``region-table``."""
 
 
 class RegionTable(Analysis):
@@ -53,14 +57,7 @@ class RegionTable(Analysis):
         "required": ["atlas"],
         "properties": {
             "atlas": ATLAS,
-            "explainers": {
-                "anyOf": [
-                    {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True},
-                    {"type": "null"},
-                ],
-                "default": None,
-                "description": "Ids of explainers of the run; null: all.",
-            },
+            "explainers": EXPLAINERS,
             "space": {
                 "enum": ["mni", "scan"],
                 "default": "mni",
@@ -100,8 +97,7 @@ class RegionTable(Analysis):
                 "record.",
             },
             "mismatch": {
-                "enum": ["error", "note"],
-                "default": "error",
+                **MISMATCH,
                 "description": "A scan whose head does not lie over the atlas, as if it were not registered: an error, "
                 "or a note beside the tables.",
             },

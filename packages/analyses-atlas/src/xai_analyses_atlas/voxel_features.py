@@ -11,6 +11,7 @@ from xai_core.types import Task
 
 from ._atlas_params import AtlasChoice
 from ._feature_params import COVARIATES
+from ._params import MINIMAL_SIZE
 from ._voxel_params import SHARED, Brain, Part, check_columns, check_map, check_options, covariate_columns
 
 if TYPE_CHECKING:
@@ -146,12 +147,7 @@ class VoxelFeatures(Analysis):
                 "default": 0.05,
                 "description": "Corrected p at or below which voxels count as significant.",
             },
-            "minimal_size": {
-                "type": "number",
-                "minimum": 0,
-                "default": 0,
-                "description": "Clusters smaller than this are left out of the table, in mm3.",
-            },
+            "minimal_size": MINIMAL_SIZE,
         },
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,34 +36,42 @@ _SYMBOL = {"spearman": "rho", "partial-spearman": "partial rho", "percentage-ben
 def draw(
     output: Path,
     table: pd.DataFrame,
-    method: Method,
-    tested: Sequence[Tested],
+    tested: Mapping[Method, Sequence[Tested]],
     cohort: Cohort,
     options: RegionFeatures,
 ) -> list[str]:
-    """Draw one method's results of everybody together and return the names of the figures.
+    """Draw the results of everybody together and return the names of the figures.
+
+    Of each method the matrix; of the first one its strongest relations, too: those of the others are mostly the same.
 
     Args:
         output: Existing folder.
         table: ``associations.tsv``.
-        method: Which of its methods.
-        tested: The samples of the method.
+        tested: The samples of each of its methods.
         cohort: The people.
         options: What was asked for.
     """
     found = []
-    for explainer in cohort.relevance:
-        mine = table[(table["explainer"] == explainer) & (table["group"] == EVERYBODY) & (table["method"] == method)]
-        if not len(mine):
-            continue
-        found.append(_matrix(output, mine, explainer, method, cohort, options))
-        order = np.lexsort((np.arange(len(mine)), -mine["estimate"].abs(), mine["p"]))
-        for rank, (_, row) in enumerate(mine.iloc[order[: options.figures]].iterrows(), 1):
-            sample, place = _located(tested, explainer, row)
-            stem = f"{_stem(explainer)}_{method}_{rank}"
-            figure, about = _scatter(sample, place, row, method, cohort, options)
-            save(figure, output, stem, about)
-            found.append(stem)
+    together = table[table["group"] == EVERYBODY]
+    for number, method in enumerate(options.methods):
+        for explainer, mine in together[together["method"] == method].groupby("explainer", sort=False):
+            found.append(_matrix(output, mine, str(explainer), method, cohort, options))
+            if number == 0:
+                found += _strongest_relations(output, mine, method, tested[method], cohort, options)
+    return found
+
+
+def _strongest_relations(
+    output: Path, mine: pd.DataFrame, method: Method, tested: Sequence[Tested], cohort: Cohort, options: RegionFeatures
+) -> list[str]:
+    found, explainer = [], str(mine["explainer"].iloc[0])
+    order = np.lexsort((np.arange(len(mine)), -mine["estimate"].abs(), mine["p"]))
+    for rank, (_, row) in enumerate(mine.iloc[order[: options.figures]].iterrows(), 1):
+        sample, place = _located(tested, explainer, row)
+        stem = f"{_stem(explainer)}_{method}_{rank}"
+        figure, about = _scatter(sample, place, row, method, cohort, options)
+        save(figure, output, stem, about)
+        found.append(stem)
     return found
 
 

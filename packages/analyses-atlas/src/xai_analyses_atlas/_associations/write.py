@@ -62,8 +62,7 @@ def write_region_features(run: RunResults, output: Path, options: RegionFeatures
         )
     table = pd.DataFrame(rows, columns=COLUMNS)
     _write_tables(output, table, cohort, left_out)
-    first = options.methods[0]
-    figures = draw(output, table, first, tested[first], cohort, options) if options.figures else []
+    figures = draw(output, table, tested, cohort, options) if options.figures else []
     about = _about(table, cohort, options, left_out, figures)
     text = json.dumps(about, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     (output / "models.json").write_text(text, encoding="utf-8", newline="")

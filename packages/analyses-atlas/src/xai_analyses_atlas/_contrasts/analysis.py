@@ -81,12 +81,12 @@ def write_contrasts(run: RunResults, output: Path, options: GroupContrasts) -> N
     explainers = chosen_explainers(run, options.explainers)
     require_columns(options.covariates, tested_people(run), "covariates")
     contrasts = resolved(run, options.contrasts, explainers)
-    writer = Writer(output, options, atlas_of(options))
+    each = [(contrast, sides) for contrast in contrasts for sides in _sides(contrast, explainers)]
+    writer = Writer(output, options, atlas_of(options), len(each))
     with tempfile.TemporaryDirectory(prefix="xai-contrasts-") as scratch:
         source = _Source(run, options, Path(scratch))
-        for contrast in contrasts:
-            for name, first, second in _sides(contrast, explainers):
-                writer.add(_outcome(contrast, name, source, (first, second), options))
+        for contrast, (name, first, second) in each:
+            writer.add(_outcome(contrast, name, source, (first, second), options))
     if not writer.tested:
         raise InputError(
             f"group-contrasts: no contrast of {run.folder} can be tested:\n  " + "\n  ".join(writer.reasons)

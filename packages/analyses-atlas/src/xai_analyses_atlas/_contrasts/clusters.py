@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from xai_core import InputError
 
-from .._grids import Grid
+from .._grids import Grid, first_in_world
 from .._maps import require_finite
 from .._regions import OUTSIDE
 
@@ -132,7 +132,7 @@ def _peaks(values: Array, start: tuple[int, ...], grid: Grid, distance: float) -
     local = (values == ndimage.maximum_filter(values, 3, mode="constant", cval=-np.inf)) & np.isfinite(values)
     plateaus, _ = ndimage.label(local, ndimage.generate_binary_structure(3, 3))
     places = [
-        _middle(np.argwhere(plateaus[box] == number) + [axis.start for axis in box])
+        _middle(np.argwhere(plateaus[box] == number) + [axis.start for axis in box], grid)
         for number, box in enumerate(ndimage.find_objects(plateaus), 1)
     ]
     peaks = []
@@ -148,10 +148,11 @@ def _peaks(values: Array, start: tuple[int, ...], grid: Grid, distance: float) -
     return chosen
 
 
-def _middle(voxels: Array) -> tuple[int, int, int]:
-    """Return the voxel [3] of a plateau [N, 3] that lies next to its centre."""
-    distance = np.linalg.norm(voxels - voxels.mean(axis=0), axis=1)
-    x, y, z = voxels[int(distance.argmin())]
+def _middle(voxels: Array, grid: Grid) -> tuple[int, int, int]:
+    """Return the voxel [3] of a plateau [N, 3] that lies next to its centre, in mm."""
+    distance = np.linalg.norm((voxels - voxels.mean(axis=0)) @ grid.affine[:3, :3].T, axis=1)
+    nearest = voxels[distance <= distance.min() + 1e-6]  # mm
+    x, y, z = nearest[first_in_world(nearest, grid)]
     return int(x), int(y), int(z)
 
 

@@ -35,7 +35,9 @@ class Estimates:
         effect: Hedges' g, or the partial correlation of a slope.
         low: Of the effect's 95 % interval.
         high: Of the effect's 95 % interval.
-        tested: Voxels in which people differ; elsewhere t would be 0 / 0.
+        tested: Voxels in which people differ otherwise than by what is tested; elsewhere t does not exist.
+        separated: Voxels that are not tested because what is tested explains all of them: people differ between groups
+            and not within, or have one value that is not 0. There t would be infinite; elsewhere it would be 0 / 0.
     """
 
     difference: Array
@@ -45,6 +47,7 @@ class Estimates:
     low: Array
     high: Array
     tested: npt.NDArray[np.bool_]
+    separated: npt.NDArray[np.bool_]
 
 
 class Model(Protocol):
@@ -102,7 +105,8 @@ class Linear:
         beta = self._tested @ left_over / self._square
         residual = left_over - self._tested[:, None] * beta
         squares = (residual**2).sum(axis=0)
-        tested = squares > _NOISE * (y**2).sum(axis=0)
+        noise = _NOISE * (y**2).sum(axis=0)
+        tested = squares > noise
         spread = np.sqrt(np.where(tested, squares, 1.0) / self._df)
         t = beta * np.sqrt(self._square) / spread
         if self._slope:
@@ -110,7 +114,8 @@ class Linear:
         else:
             effect, low, high = _hedges(beta / spread, self._df, 1 / self._square, self._people)
         p = _p(t, self._df, two_sided=two_sided)
-        return _masked(Estimates(beta, t, p, effect, low, high, tested))
+        separated = ~tested & (beta**2 * self._square > noise)
+        return _masked(Estimates(beta, t, p, effect, low, high, tested, separated))
 
     def prepared(self, y: Array) -> Array:
         """Return residuals of the nuisance columns."""
@@ -155,7 +160,8 @@ class Welch:
         (n1, n2), chosen = self._sizes, self._first.astype(bool)
         means = [y[chosen].mean(axis=0), y[~chosen].mean(axis=0)]
         squares = [((y[mine] - mean) ** 2).sum(axis=0) for mine, mean in zip((chosen, ~chosen), means, strict=True)]
-        tested = squares[0] + squares[1] > _NOISE * (y**2).sum(axis=0)
+        noise = _NOISE * (y**2).sum(axis=0)
+        tested = squares[0] + squares[1] > noise
         v1, v2 = squares[0] / (n1 - 1) / n1, squares[1] / (n2 - 1) / n2
         error = np.where(tested, v1 + v2, 1.0)
         difference = means[0] - means[1]
@@ -163,7 +169,8 @@ class Welch:
         df = np.where(tested, error**2 / np.where(tested, v1**2 / (n1 - 1) + v2**2 / (n2 - 1), 1.0), 1.0)
         pooled = np.sqrt(np.where(tested, squares[0] + squares[1], 1.0) / (n1 + n2 - 2))
         effect, low, high = _hedges(difference / pooled, n1 + n2 - 2, 1 / n1 + 1 / n2, int(n1 + n2))
-        return _masked(Estimates(difference, t, _p(t, df, two_sided=two_sided), effect, low, high, tested))
+        separated = ~tested & (difference**2 * n1 * n2 / (n1 + n2) > noise)
+        return _masked(Estimates(difference, t, _p(t, df, two_sided=two_sided), effect, low, high, tested, separated))
 
     def prepared(self, y: Array) -> Array:
         """Return the maps about their mean, so that no digits are lost in squares."""
@@ -233,5 +240,5 @@ def _masked(found: Estimates) -> Estimates:
 
     return Estimates(
         zero(found.difference), zero(found.t), zero(found.p, 1.0), zero(found.effect), zero(found.low),
-        zero(found.high), found.tested,
+        zero(found.high), found.tested, found.separated,
     )  # fmt: skip

@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from .._grids import Grid
+from .._grids import Grid, first_in_world
 from .analysis import Outcome, explained
 from .clusters import CLUSTER_COLUMNS, cluster_table
 from .pictures import Pictures
-from .words import cautions, meaning_of_values, test_text, threshold_text, voxel_counts
+from .words import cautions, family_text, meaning_of_values, test_text, threshold_text, voxel_counts
 
 if TYPE_CHECKING:
     from .._atlases import Atlas, Placed
@@ -31,10 +31,16 @@ log = logging.getLogger("xai")
 
 _COLUMNS = [
     "explainer", "contrast", "what", "among", "n", "n_first", "n_second", "scans", "maps", "explained_first",
-    "explained_second", "normalise", "test", "df", "covariates", "voxels", "constant_voxels", "peak_t", "peak_x",
-    "peak_y", "peak_z", "difference_at_peak", "effect", "effect_at_peak", "effect_low", "effect_high", "p_fwe_at_peak",
-    "least_p_fwe", "permutations", "exhaustive", "least_possible_p", "threshold", "least_t", "above_positive",
-    "above_negative", "clusters", "left_out", "not_tested", "cautions", "files",
+    "explained_second", "normalise", "test", "df", "covariates", "voxels", "constant_voxels", "separated_voxels",
+    "peak_t", "peak_x", "peak_y", "peak_z", "difference_at_peak", "effect", "effect_at_peak", "effect_low",
+    "effect_high", "p_fwe_at_peak", "least_p_fwe", "least_p_fwe_all", "permutations", "exhaustive",
+    "least_possible_p", "threshold", "corrected_over", "least_t", "above_positive", "above_negative", "clusters",
+    "left_out", "not_tested", "cautions", "files",
+]  # fmt: skip
+
+_WHOLE = [
+    "n", "n_first", "n_second", "scans", "maps", "voxels", "constant_voxels", "separated_voxels", "permutations",
+    "above_positive", "above_negative", "clusters", "left_out",
 ]  # fmt: skip
 
 _OPTIONS = [
@@ -50,14 +56,16 @@ class Writer:
         output: An empty folder.
         options: Of the analysis.
         atlas: Names regions, or None.
+        contrasts: How many outcomes there will be.
     """
 
-    def __init__(self, output: Path, options: GroupContrasts, atlas: Atlas | None) -> None:
+    def __init__(self, output: Path, options: GroupContrasts, atlas: Atlas | None, contrasts: int) -> None:
         self.tested = 0
         self.reasons: list[str] = []
         self._output = output
         self._options = options
         self._atlas = atlas
+        self._contrasts = contrasts
         self._placed: Placed | None = None
         self._pictures = Pictures(output, options)
         self._rows: list[dict[str, Any]] = []
@@ -97,7 +105,8 @@ class Writer:
         """Write the tables."""
         clusters = pd.concat(self._clusters) if self._clusters else None
         columns = ["explainer", "contrast", *CLUSTER_COLUMNS]
-        self._write("contrasts", pd.DataFrame(self._rows, columns=_COLUMNS))
+        rows = pd.DataFrame(self._rows, columns=_COLUMNS)
+        self._write("contrasts", rows.assign(**{name: rows[name].astype("Int64") for name in _WHOLE}))
         self._write("clusters", pd.DataFrame(columns=columns) if clusters is None else clusters[columns])
         self._write(
             "left-out",
@@ -148,6 +157,7 @@ class Writer:
             "exhaustive": None if drawn is None else drawn.exhaustive,
             "least_possible_p": None if drawn is None else drawn.least_p,
             "threshold": threshold_text(options),
+            "corrected_over": family_text(outcome, self._contrasts),
             "least_t": None if outcome.significance is None else outcome.significance.least_t,
             "left_out": len(left_out) + len(outcome.contrast.without),
             "cautions": ". ".join(notes) or None,
@@ -160,8 +170,11 @@ class Writer:
         if found is None or mask is None or grid is None or not found.t.any():
             return {}
         strength = np.abs(found.t) if self._options.two_sided else np.where(found.tested, found.t, -np.inf)
-        place = int(strength.argmax())
-        x, y, z = (round(value, 3) + 0.0 for value in grid.world(tuple(int(axis[place]) for axis in np.nonzero(mask))))
+        highest, axes = np.flatnonzero(strength == strength.max()), np.nonzero(mask)
+        voxels = np.column_stack([axis[highest] for axis in axes])
+        first = first_in_world(voxels, grid)
+        place = int(highest[first])
+        x, y, z = (round(value, 3) + 0.0 for value in grid.world(tuple(voxels[first].tolist())))
         test = next(iter((outcome.tests or {}).values()), None)
         return {
             "peak_t": float(found.t[place]), "peak_x": x, "peak_y": y, "peak_z": z,
@@ -171,6 +184,7 @@ class Writer:
             "effect_high": float(found.high[place]),
             "p_fwe_at_peak": None if test is None else float(test.p[place]),
             "least_p_fwe": None if test is None else float(test.p.min()),
+            "least_p_fwe_all": None if test is None else min(1.0, float(test.p.min()) * self._contrasts),  # Bonferroni
         }  # fmt: skip
 
     def _table(self, outcome: Outcome) -> pd.DataFrame:

@@ -73,5 +73,8 @@ class Pictures:
         ]
 
     def _caption(self, outcome: Outcome, row: Mapping[str, Any], what: str) -> str:
-        notes = [f"Threshold: {threshold_text(self._options)}", *([row["cautions"]] if row["cautions"] else [])]
+        notes = [f"Threshold: {threshold_text(self._options)}"]
+        if self._options.threshold in ("fwe", "fdr"):
+            notes.append(f"Corrected over {row['corrected_over']}")
+        notes += [row["cautions"]] if row["cautions"] else []
         return caption_text(what, n=row["n"], test=test_text(outcome, self._options), notes=notes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from xai_core import InputError
 from xai_core.schemas import did_you_mean
 
 from .._groups import label_of, ordered_labels
-from .._people import tested_people
+from .._people import session_order, tested_people
 from .spec import Contrast
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ class Resolved:
         by: What says who is on which side.
         first: Name of the first side.
         second: Name of what is subtracted; None where nothing is.
-        rows: Those of ``tested_people`` that take part, with ``_side`` (first, second or both) and, for a slope,
-            ``_value``.
+        rows: Those of ``tested_people`` that take part, with ``_side`` (first, second or both), ``_first`` (whether
+            the scan is of the person's first visit among those that ``among`` allows) and, for a slope, ``_value``.
         explainers: Ids whose maps are the first and the second side; None: the same explainer's.
         without: Scan ids that have no value of ``by``.
     """
@@ -88,7 +88,7 @@ def resolved(run: RunResults, specs: Sequence[Contrast] | None, explainers: Sequ
 def _expanded(
     spec: Contrast, table: pd.DataFrame, classes: Sequence[str] | None, explainers: Sequence[str]
 ) -> list[Resolved]:
-    rows = _among(table, spec, classes)
+    rows = _with_visits(_among(table, spec, classes))
     if spec.kind == "explainers":
         return [_of_explainers(spec, rows, pair) for pair in _pairs_of_explainers(spec, explainers)]
     if spec.kind == "folds":
@@ -108,6 +108,17 @@ def _among(table: pd.DataFrame, spec: Contrast, classes: Sequence[str] | None) -
     if rows.empty:
         raise InputError("among: nobody of the tested people is left.")
     return rows
+
+
+def _with_visits(rows: pd.DataFrame) -> pd.DataFrame:
+    """Add ``_first``, before the sides are chosen: a visit may be on no side and is still the first."""
+    sessions = rows["session_id"].tolist() if "session_id" in rows else [None] * len(rows)
+    orders = [session_order(session) for session in sessions]
+    people = rows["subject_id"].astype(str).tolist()
+    first: dict[str, Any] = {}
+    for person, order in zip(people, orders, strict=True):
+        first[person] = min(order, first.get(person, order))
+    return rows.assign(_first=[order == first[person] for person, order in zip(people, orders, strict=True)])
 
 
 def labels_of(table: pd.DataFrame, column: str) -> list[str | None]:

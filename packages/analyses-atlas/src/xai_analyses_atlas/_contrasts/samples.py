@@ -14,7 +14,6 @@ import pandas as pd
 from xai_core import InputError
 
 from .._groups import Scan
-from .._people import session_order
 from .resolve import Resolved
 
 __all__ = ["Sample", "sample_of"]
@@ -74,7 +73,7 @@ def sample_of(contrast: Resolved, unusable: Mapping[Scan, str], covariates: Sequ
             left_out.append((person, f"{key[0]}, fold {key[1]}: {unusable[key]}"))
     rows = rows[usable]
     if visits == "first":
-        rows = _first_visits(rows)
+        rows = _first_visits(rows, left_out)
     sides = _sides(rows, contrast, left_out)
     wanted = [column for column in covariates if column != contrast.by]
     notes = [f"{column} is what is tested, so it is no covariate" for column in covariates if column == contrast.by]
@@ -93,13 +92,11 @@ def sample_of(contrast: Resolved, unusable: Mapping[Scan, str], covariates: Sequ
     return Sample(contrast.design, people, plus, minus, tested, nuisance, names, first, left_out, notes)
 
 
-def _first_visits(rows: pd.DataFrame) -> pd.DataFrame:
-    if "session_id" not in rows:
-        return rows
-    first: dict[str, Any] = {}
-    for person, session in zip(rows["subject_id"], rows["session_id"], strict=True):
-        first[person] = min(session_order(session), first.get(person, session_order(session)))
-    return rows[[session_order(s) == first[p] for p, s in zip(rows["subject_id"], rows["session_id"], strict=True)]]
+def _first_visits(rows: pd.DataFrame, left_out: list[tuple[str, str]]) -> pd.DataFrame:
+    kept = rows[rows["_first"]]
+    later = sorted(set(rows["subject_id"].astype(str)) - set(kept["subject_id"].astype(str)))
+    left_out += [(person, "is here with a later visit only, and the first one counts") for person in later]
+    return kept
 
 
 def _sides(

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ..group_contrasts import GroupContrasts
     from .analysis import Outcome
 
-__all__ = ["cautions", "n_text", "test_text", "threshold_text", "voxel_counts"]
+__all__ = ["cautions", "family_text", "n_text", "test_text", "threshold_text", "voxel_counts"]
 
 _FEW = 10
 _NEARLY_ALIKE = 0.1  # of the maps would have to explain another output
@@ -58,6 +58,18 @@ def threshold_text(options: GroupContrasts) -> str:
     }[options.threshold]
 
 
+def family_text(outcome: Outcome, contrasts: int) -> str:
+    """Return over what errors are corrected, and over what they are not.
+
+    Args:
+        outcome: Of a contrast of an explainer.
+        contrasts: How many of those the analysis has.
+    """
+    voxels = 0 if outcome.found is None else int(outcome.found.tested.sum())
+    text = f"the {voxels} voxels of this contrast of {outcome.explainer}"
+    return text if contrasts == 1 else f"{text}, not the {contrasts} contrasts of the analysis"
+
+
 def voxel_counts(outcome: Outcome) -> dict[str, int]:
     """Return how many voxels are tested, constant, and above the threshold on each side."""
     found, significance = outcome.found, outcome.significance
@@ -65,7 +77,8 @@ def voxel_counts(outcome: Outcome) -> dict[str, int]:
         return {}
     return {
         "voxels": int(found.tested.sum()),
-        "constant_voxels": int((~found.tested).sum()),
+        "constant_voxels": int((~found.tested & ~found.separated).sum()),
+        "separated_voxels": int(found.separated.sum()),
         "above_positive": int((significance.counts & (found.t > 0)).sum()),
         "above_negative": int((significance.counts & (found.t < 0)).sum()),
     }
@@ -93,6 +106,7 @@ def cautions(outcome: Outcome, options: GroupContrasts, explained: tuple[dict[st
         )
     if sample.design == "zero" and outcome.found is not None and not outcome.negative:
         found.append("No map has a value below zero, so a mean above zero says nothing")
+    found += _separated(outcome)
     if contrast.explainers is not None and options.normalise == "none":
         found.append("Explainers have scales of their own: without normalisation their difference has no meaning")
     if contrast.explainers is None and _differ(*explained):
@@ -110,6 +124,18 @@ def cautions(outcome: Outcome, options: GroupContrasts, explained: tuple[dict[st
             f"at {options.level:g}"
         )
     return found
+
+
+def _separated(outcome: Outcome) -> list[str]:
+    number = 0 if outcome.found is None else int(outcome.found.separated.sum())
+    why = {
+        "groups": "all of a group are alike there, but the groups differ",
+        "paired": "everybody has the same difference there",
+        "zero": "everybody has the same value there",
+        "slope": "everybody lies on the line there",
+    }
+    design = None if outcome.sample is None else outcome.sample.design
+    return [f"{number} voxels are not tested, because {why[design]}: no t exists"] if number and design else []
 
 
 def _smallest(outcome: Outcome) -> int:

@@ -1,6 +1,7 @@
 """CAT12's regional results: ``catROI_*.xml``, ``catROIs_*.xml``, ``catROI_*.csv`` and the TIV of ``cat_*.xml``.
 
-Written from the structure that CAT12 documents; not tested on files that CAT12 itself wrote.
+Compared with files of CAT12 (r1126 and r1232) of the IXI study: several atlases, lists with blanks and with
+semicolons, NaN for what has no thickness, and names such as ``lHip``, ``rHip`` and ``bBst`` (both sides).
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ def _read_xml(path: Path, person: Person, columns: Sequence[str] | None, atlas: 
         root = ElementTree.fromstring(read_text(path))  # the user's own file
     except ElementTree.ParseError as error:
         raise InputError(f"{path} is no XML file: {error}.") from error
-    volume = root.find(f".//{_TIV}")
+    # Elsewhere in the report the same name is a mark (1.2), not a volume.
+    volume = root.find(f".//subjectmeasures/{_TIV}")
     if volume is not None and volume.text:
         value = number(volume.text, f"{path}, {_TIV}")
         return [Value(person.subject, person.session, None, _TIV, value, "mL")]
@@ -117,13 +119,22 @@ def _require(path: Path, wanted: Sequence[str], known: Sequence[str]) -> None:
 
 
 def _unit(column: str) -> str:
-    return "mL" if column.startswith("V") else "mm" if "thickness" in column.lower() else ""
+    return "mL" if column.startswith("V") else "mm" if "thickness" in column.lower() or column.startswith("T") else ""
 
 
 def _two_sided(names: list[str]) -> list[str]:
-    """Return ``lbankssts`` as ``lh_bankssts`` where the names of a surface atlas come in such pairs."""
-    left = {name[1:] for name in names if name.startswith("l")}
-    pairs = {name[1:] for name in names if name.startswith("r")} & left
-    if not pairs or 2 * len(pairs) < 0.9 * len(names):
+    """Return names whose side is plain: ``lbankssts`` as ``lh_bankssts``, ``bBst`` (both sides) as ``Bst``.
+
+    Only where there are such pairs: nearly all names of a surface atlas; in a volume atlas a capital follows.
+    """
+    pairs = {name[1:] for name in names if name.startswith("r")} & {name[1:] for name in names if name.startswith("l")}
+    camel = any(name[:1].isupper() for name in pairs)
+    if 2 * len(pairs) < 0.9 * len(names) and not camel:
         return names
-    return [f"{name[0]}h_{name[1:]}" if name[:1] in ("l", "r") and name[1:] in pairs else name for name in names]
+
+    def plain(name: str) -> str:
+        if name[:1] in ("l", "r") and name[1:] in pairs:
+            return f"{name[0]}h_{name[1:]}"
+        return name[1:] if camel and name[:1] == "b" and name[1:2].isupper() else name
+
+    return [plain(name) for name in names]

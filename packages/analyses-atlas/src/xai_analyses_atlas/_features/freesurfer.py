@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from xai_core import InputError
 from xai_core.schemas import did_you_mean
@@ -31,7 +33,8 @@ def read_stats_files(
         pattern: Path with ``{subject_id}`` and, where visits have files of their own, ``{session_id}``; ``{hemi}``
             stands for lh and rh.
         people: Scans that are wanted.
-        columns: Names after ``# ColHeaders``; None: ``ThickAvg`` of an aparc.stats, ``Volume_mm3`` of an aseg.stats.
+        columns: Names after ``# ColHeaders``; None: ``ThickAvg`` of an aparc.stats, ``Volume_mm3`` of an aseg.stats,
+            nothing of a brainvol.stats, which has no regions.
         measures: Names of ``# Measure`` lines, such as ``eTIV``; those of a hemisphere's file that are its own get
             ``lh_`` or ``rh_`` before them.
 
@@ -55,41 +58,66 @@ def _side(path: Path) -> str | None:
     return next((side for side in ("lh", "rh") if path.name.startswith(f"{side}.")), None)
 
 
+@dataclass
+class _Stats:
+    """A stats file as it is: column names, units by number of column, measures with unit, and rows of cells."""
+
+    headers: list[str] = field(default_factory=list)
+    units: dict[int, str] = field(default_factory=dict)
+    measures: dict[str, tuple[str, str]] = field(default_factory=dict)
+    rows: list[list[str]] = field(default_factory=list)
+
+
+def _parsed(text: str) -> _Stats:
+    found = _Stats()
+    for line in text.splitlines():
+        if line.startswith("# ColHeaders"):
+            found.headers = line.split()[2:]
+        elif line.startswith("# Measure"):
+            cells = [cell.strip() for cell in line.removeprefix("# Measure").split(",")]
+            # Name, short name, words, value, unit; SAMSEG writes name, value, unit.
+            found.measures[cells[1] if len(cells) > 3 else cells[0]] = (cells[-2] if cells[1:] else "", cells[-1])
+        elif line.startswith("# TableCol") and " Units " in line:
+            _, _, column_number, _, unit_text, *_ = [*line.split(), ""]
+            found.units[int(column_number)] = unit_text
+        elif line.strip() and not line.startswith("#"):
+            found.rows.append(line.split())
+    return found
+
+
 def _read(
     path: Path, person: Person, side: str | None, columns: Sequence[str] | None, measures: Sequence[str]
 ) -> list[Value]:
-    headers: list[str] = []
-    units: dict[int, str] = {}
-    known: dict[str, tuple[str, str]] = {}
-    rows = []
-    for line in read_text(path).splitlines():
-        if line.startswith("# ColHeaders"):
-            headers = line.split()[2:]
-        elif line.startswith("# Measure"):
-            cells = [cell.strip() for cell in line.removeprefix("# Measure").split(",")]
-            known[cells[1] if len(cells) > 1 else ""] = (cells[-2], cells[-1])
-        elif line.startswith("# TableCol") and " Units " in line:
-            _, _, column_number, _, unit_text, *_ = [*line.split(), ""]
-            units[int(column_number)] = unit_text
-        elif line.strip() and not line.startswith("#"):
-            rows.append(line.split())
-    if "StructName" not in headers:
-        raise InputError(f"{path} is no statistics file of FreeSurfer: it has no line '# ColHeaders ... StructName'.")
-    wanted = _columns(path, headers, columns)
-    values = _measured(path, person, side, known, measures)
-    for row in rows:
-        if len(row) != len(headers):
-            raise InputError(f"{path}: the row {' '.join(row)[:60]!r} has {len(row)} cells for {len(headers)} columns.")
-        name = row[headers.index("StructName")]
-        for column in wanted:
-            place = headers.index(column)
-            unit = units.get(place + 1, _UNITS.get(column, ""))
-            unit = _UNITS.get(column, "") if unit in ("", "NA") else unit
-            value = number(row[place], f"{path}, {name}, {column}")
-            values.append(
-                Value(person.subject, person.session, f"{side}_{name}" if side else name, column, value, unit)
-            )
+    stats = _parsed(read_text(path))
+    values = _measured(path, person, side, stats.measures, measures)
+    if "StructName" not in stats.headers:
+        if stats.measures and measures and not columns and not stats.rows:
+            return values  # brainvol.stats: measures of the whole brain and no regions
+        raise _no_regions(path, stats.measures)
+    for column in _columns(path, stats.headers, columns):
+        values += _of_column(path, person, side, stats, column)
     return values
+
+
+def _of_column(path: Path, person: Person, side: str | None, stats: _Stats, column: str) -> list[Value]:
+    place, named = stats.headers.index(column), stats.headers.index("StructName")
+    unit = stats.units.get(place + 1, "")
+    unit = _UNITS.get(column, "") if unit in ("", "NA") else unit
+    values = []
+    for row in stats.rows:
+        if len(row) != len(stats.headers):
+            shown = " ".join(row)[:60]
+            raise InputError(f"{path}: the row {shown!r} has {len(row)} cells for {len(stats.headers)} columns.")
+        name = f"{side}_{row[named]}" if side else row[named]
+        value = number(row[place], f"{path}, {row[named]}, {column}")
+        values.append(Value(person.subject, person.session, name, column, value, unit))
+    return values
+
+
+def _no_regions(path: Path, known: Mapping[str, Any]) -> InputError:
+    text = f"{path} has no regions of FreeSurfer: it has no line '# ColHeaders ... StructName'."
+    more = f" Of the whole brain it has {', '.join(known)}: name them in 'measures'." if known else ""
+    return InputError(text + more)
 
 
 def _columns(path: Path, headers: Sequence[str], columns: Sequence[str] | None) -> Sequence[str]:

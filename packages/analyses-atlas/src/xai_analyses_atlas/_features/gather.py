@@ -152,13 +152,13 @@ def _read(
 
 def _regions(source: FeatureSource, values: Sequence[Value], atlas: Atlas) -> dict[tuple[str, str], str | None]:
     """Return the atlas' region, or None, by feature and name."""
-    named: dict[str, list[str]] = {}
-    for feature, name in dict.fromkeys((value.feature, value.name) for value in values):
-        if name is not None:
-            named.setdefault(feature, []).append(name)
+    named: dict[str, dict[str, set[tuple[str, str | None]]]] = {}
+    for value in values:
+        if value.name is not None:
+            named.setdefault(value.feature, {}).setdefault(value.name, set()).add((value.subject, value.session))
     found: dict[tuple[str, str], str | None] = {}
-    for feature, names in named.items():
-        regions = matched(names, atlas.regions, source.regions or {}, f"features, {source.title}")
+    for feature, owners in named.items():
+        regions = matched(list(owners), atlas.regions, source.regions or {}, f"features, {source.title}", owners)
         found |= {(feature, name): None if region is None else region.name for name, region in regions.items()}
     return found
 

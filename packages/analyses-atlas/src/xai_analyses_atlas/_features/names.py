@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from itertools import combinations
 from typing import TYPE_CHECKING, Literal
 
 from xai_core import InputError
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from .._atlases import Region
 
 __all__ = ["Side", "matched", "region_key"]
+
+log = logging.getLogger("xai")
 
 Side = Literal["L", "R"]
 
@@ -31,6 +35,19 @@ _SAME = {
     "inflatventricle": "inferiorlateralventricle",
     "latvent": "lateralventricle",
     "bankssuperiortemporalsulcus": "bankssts",
+    # CAT12's abbreviations of what is the same in every atlas.
+    "hip": "hippocampus",
+    "amy": "amygdala",
+    "put": "putamen",
+    "cau": "caudate",
+    "caunuc": "caudate",
+    "pal": "pallidum",
+    "tha": "thalamus",
+    "thapro": "thalamus",
+    "accnuc": "accumbens",
+    "bst": "brainstem",
+    "latven": "lateralventricle",
+    "inflatven": "inferiorlateralventricle",
 }
 
 
@@ -61,7 +78,11 @@ def _plain(text: str) -> str:
 
 
 def matched(
-    names: Sequence[str], regions: Sequence[Region], renamed: Mapping[str, str], where: str
+    names: Sequence[str],
+    regions: Sequence[Region],
+    renamed: Mapping[str, str],
+    where: str,
+    owners: Mapping[str, Collection[Hashable]] | None = None,
 ) -> dict[str, Region | None]:
     """Return the region of an atlas that each name means, or None where there is none.
 
@@ -73,10 +94,12 @@ def matched(
         regions: Of the atlas.
         renamed: Names of the atlas' regions by names of the table, as the user gave them; they win.
         where: Names the table in a message.
+        owners: Who has a value under each name. Two names may mean one region where nobody has both, as where files
+            come from two versions of FreeSurfer; a warning says so. None: everybody has all.
 
     Raises:
         InputError: ``renamed`` names a region that does not exist or a name that is not in the table, a name means
-            several regions, or several names mean one.
+            several regions, or several names of one person mean one.
     """
     spelled = {region.name: region for region in regions}
     _check_renamed(names, spelled, renamed, where)
@@ -92,7 +115,7 @@ def matched(
         if len(candidates) > 1:
             problems.append(f"{name!r} may be {' or '.join(repr(region.name) for region in candidates)}")
         found[name] = candidates[0] if len(candidates) == 1 else None
-    problems += _claimed_twice(found)
+    problems += _claimed_twice(found, owners, where)
     if problems:
         raise InputError(
             f"{where}: {'; '.join(problems)}. Say which region is meant by 'regions', such as "
@@ -114,11 +137,22 @@ def _check_renamed(names: Sequence[str], spelled: Mapping[str, Region], renamed:
         raise InputError(f"{where}, regions: " + " ".join(problems))
 
 
-def _claimed_twice(found: Mapping[str, Region | None]) -> list[str]:
+def _claimed_twice(
+    found: Mapping[str, Region | None], owners: Mapping[str, Collection[Hashable]] | None, where: str
+) -> list[str]:
     claims: dict[str, list[str]] = {}
     for name, region in found.items():
         if region is not None:
             claims.setdefault(region.name, []).append(name)
-    return [
-        f"{' and '.join(map(repr, several))} both mean {region!r}" for region, several in claims.items() if several[1:]
-    ]
+    problems = []
+    for region_name, several in claims.items():
+        names = " and ".join(map(repr, several))
+        if owners is None or any(not set(owners[a]).isdisjoint(owners[b]) for a, b in combinations(several, 2)):
+            problems += [f"{names} both mean {region_name!r}"] if several[1:] else []
+        elif several[1:]:
+            counts = ", ".join(f"{name!r} in {len(owners[name])} scans" for name in several)
+            log.warning(
+                "%s: %s goes by several names: %s. Files of several versions of a program? Their volumes may differ: "
+                "take version or site as a covariate.", where, region_name, counts,
+            )  # fmt: skip
+    return problems

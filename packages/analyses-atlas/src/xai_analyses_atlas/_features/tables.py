@@ -87,10 +87,11 @@ def read_group_table(path: Path, people: Sequence[Person]) -> Reading:
     """Read a table of FreeSurfer's ``asegstats2table`` or ``aparcstats2table``.
 
     The first cell says what is measured. Names such as ``lh_bankssts_thickness`` lose the measure; ids may be those of
-    people, of scans (``sub-01_ses-02``) or of the longitudinal stream (``sub-01_ses-02.long.sub-01``).
+    people, of scans (``sub-01_ses-02``) or of the longitudinal stream (``sub-01_ses-02.long.sub-01``), with a path
+    before them.
 
     Raises:
-        InputError: It is no such table, a value is no number, or nobody of the run is in it.
+        InputError: It is no such table, is transposed, a value is no number, or nobody of the run is in it.
     """
     headers, rows = _cells(path)
     aseg, aparc = _ASEG.match(headers[0]), _APARC.match(headers[0])
@@ -101,6 +102,10 @@ def read_group_table(path: Path, people: Sequence[Person]) -> Reading:
         )
     feature = aseg.group(1) if aseg else aparc.group(3) if aparc else ""
     whose = _Whose(path, people)
+    if any(whose.of(header, None) for header in headers[1:]):
+        raise InputError(
+            f"{path} has a column for each person; a row for each is needed. Write it without --transpose."
+        )
     values = []
     for line, row in rows:
         person = whose.of(row[headers[0]], None)
@@ -138,7 +143,7 @@ class _Whose:
 
     def of(self, text: str, session: str | None) -> tuple[str, str | None] | None:
         """Return the labels of person and visit; None for somebody who is not in the run."""
-        name = label(text.split(".long.")[0], "sub")
+        name = label(text.split(".long.")[0].rstrip("/\\ ").replace("\\", "/").rsplit("/", 1)[-1], "sub")
         visit = label(session, "ses") if session and session.strip() not in ("", "n/a") else None
         if name in self._subjects:
             self._found = True

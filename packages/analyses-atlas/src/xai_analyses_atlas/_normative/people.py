@@ -37,8 +37,10 @@ def findings(scores: pd.DataFrame, scans: Scans, coding: Coding, words: Words = 
     together = grouped.agg(
         structure=("structure", "first"), hemisphere=("hemisphere", "first"), w=("w", "mean"), models=("w", "size"),
         controls=("reference_controls", "min"), as_high=("controls_as_high", "max"), top=("top", "max"),
-        outside=("outside_range", "first"),
+        outside=("outside_range", "first"), same=("reference_same_output", "min"),
     ).reset_index()  # fmt: skip
+    maps = scores.drop_duplicates(["scan_id", "explainer", "fold"]).groupby(["scan_id", "explainer"])["explains"]
+    explained = maps.agg(lambda names: " or ".join(sorted(set(names)))).to_dict()
     people = {str(row["scan_id"]): row for row in scans.people.to_dict("records")}
     given = {scan: _given(people[scan], coding, words) for scan in together["scan_id"].unique()}
     found: dict[Key, list[Finding]] = {}
@@ -55,6 +57,8 @@ def findings(scores: pd.DataFrame, scans: Scans, coding: Coding, words: Words = 
             top=float(row["top"]),
             covariates=given[row["scan_id"]],
             outside=_text(row["outside"]),
+            explains=str(explained[row["scan_id"], row["explainer"]]),
+            same=int(row["same"]),
         )
         found.setdefault(Key(row["scan_id"], row["explainer"]), []).append(finding)
     return found

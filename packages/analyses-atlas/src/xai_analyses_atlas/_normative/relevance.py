@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -20,11 +20,18 @@ if TYPE_CHECKING:
 
 __all__ = ["ranked", "require_measure", "require_named"]
 
-_RANKS = ["reference_controls", "controls_as_high", "percentile", "top"]
+Reference = Literal["all", "same-output"]
+
+_RANKS = ["reference_controls", "reference_same_output", "controls_as_high", "percentile", "top"]
 
 
 def ranked(
-    run: RunResults, regions: pd.DataFrame, measure: str, controls: Sequence[str] | None, left_out: LeftOut
+    run: RunResults,
+    regions: pd.DataFrame,
+    measure: str,
+    controls: Sequence[str] | None,
+    left_out: LeftOut,
+    reference: Reference = "all",
 ) -> pd.DataFrame:
     """Rank each tested scan's relevance in each region among the tested controls, the person left out.
 
@@ -37,11 +44,14 @@ def ranked(
         measure: One of its columns.
         controls: Classes; None: everybody.
         left_out: Takes scans without a value.
+        reference: Whether a person is ranked among all controls, or among those whose map explains the same output.
 
     Returns:
         ``scan_id``, ``fold``, ``explainer``, ``region``, ``hemisphere``, ``structure``, ``relevance`` (the measure),
-        ``reference_controls`` (how many), ``controls_as_high``, ``percentile``, ``top`` (see ``Rank``) and, of the
-        person, ``subject_id``, ``session_id``, ``repeat``, ``target``, ``prediction``, ``control`` (bool).
+        ``explains`` (name of the output that the map explains), ``reference_controls`` (how many),
+        ``reference_same_output`` (how many controls have a map that explains the same output), ``controls_as_high``,
+        ``percentile``, ``top`` (see ``Rank``) and, of the person, ``subject_id``, ``session_id``, ``repeat``,
+        ``target``, ``prediction``, ``control`` (bool).
 
     Raises:
         InputError: The measure is no column of numbers, or two regions have one name.
@@ -58,10 +68,13 @@ def ranked(
     twice = table.duplicated(["scan_id", "fold", "explainer", "region"])
     if twice.any():
         raise InputError(f"atlas: several regions are called {table.loc[twice, 'region'].iloc[0]!r}. Give each a name.")
+    table = table.merge(_explained(run), on=["scan_id", "fold", "explainer"], how="left", validate="m:1")
+    table["explains"] = table["explains"].fillna("unknown")
     without = ~np.isfinite(table["relevance"].to_numpy(np.float64))
     _record(table[without], measure, left_out)
     table = table[~without].reset_index(drop=True)
-    ranks = pd.concat([_ranks(group) for _key, group in table.groupby(["repeat", "explainer", "region"], sort=False)])
+    groups = table.groupby(["repeat", "explainer", "region"], sort=False)
+    ranks = pd.concat([_ranks(group, reference) for _key, group in groups])
     joined: pd.DataFrame = table.join(ranks)
     return joined
 
@@ -87,15 +100,27 @@ def require_named(measure: str, numbers: Sequence[str]) -> None:
         )
 
 
-def _ranks(group: pd.DataFrame) -> pd.DataFrame:
+def _explained(run: RunResults) -> pd.DataFrame:
+    """Return the output that each map explains."""
+    rows = [
+        (record.scan_id, record.fold, record.explainer, str(record.sidecar.get("target_name", "unknown")))
+        for record in run.maps()
+    ]
+    return pd.DataFrame(rows, columns=["scan_id", "fold", "explainer", "explains"])
+
+
+def _ranks(group: pd.DataFrame, reference: Reference) -> pd.DataFrame:
     """Return the ranks of scans of one repeat, explainer and region, under their index."""
-    reference = in_order_of_visits(group[group["control"]]).drop_duplicates("subject_id")
-    values = reference["relevance"].to_numpy(np.float64)
-    names = reference["subject_id"].to_numpy(object)
+    among = in_order_of_visits(group[group["control"]]).drop_duplicates("subject_id")
+    values = among["relevance"].to_numpy(np.float64)
+    names, explained = among["subject_id"].to_numpy(object), among["explains"].to_numpy(object)
     rows = []
-    for value, person in zip(group["relevance"], group["subject_id"], strict=True):
-        rank = rank_among(float(value), person, values, names)
-        rows.append((rank.controls, rank.as_high, rank.percentile, rank.top if rank.controls else np.nan))
+    for value, person, output in zip(group["relevance"], group["subject_id"], group["explains"], strict=True):
+        same = explained == output
+        kept = same if reference == "same-output" else np.ones(len(values), dtype=bool)
+        rank = rank_among(float(value), person, values[kept], names[kept])
+        alike = int((same & (names != person)).sum())
+        rows.append((rank.controls, alike, rank.as_high, rank.percentile, rank.top if rank.controls else np.nan))
     return pd.DataFrame(rows, columns=_RANKS, index=group.index)
 
 

@@ -28,6 +28,8 @@ class Finding:
         top: See ``Rank.top``; the largest over several models.
         covariates: What the expectation holds for, in words.
         outside: Where the model extrapolates, or None.
+        explains: The output that the person's map explains.
+        same: How many of the controls have a map that explains the same output; the fewest over several models.
     """
 
     region: str
@@ -41,6 +43,8 @@ class Finding:
     top: float
     covariates: tuple[str, ...]
     outside: str | None
+    explains: str = ""
+    same: int = 0
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ def _region(found: Finding, rule: Rule, words: Words) -> str:
         region=name[:1].upper() + name[1:],
         relevance=_relevance(found, rule, words),
         feature=_feature(found, words),
-        notes=averaged + outside,
+        notes=averaged + _another(found, rule, words) + outside,
     )
 
 
@@ -117,6 +121,13 @@ def _relevance(found: Finding, rule: Rule, words: Words) -> str:
     if not rule.relevant(found):
         return words.fill(words.usual, controls=found.controls)
     return words.fill(words.top, percent=percent(found.top), count=words.count(found.controls, found.as_high))
+
+
+def _another(found: Finding, rule: Rule, words: Words) -> str:
+    """Say it where the maps of most controls answer another question than the person's."""
+    if not rule.judged(found) or not found.explains or 2 * found.same >= found.controls:
+        return ""
+    return words.fill(words.another, explains=found.explains, same=found.same, controls=found.controls)
 
 
 def _why(found: Finding, words: Words) -> str:

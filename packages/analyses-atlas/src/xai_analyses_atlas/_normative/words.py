@@ -36,6 +36,7 @@ class Words:
     joined: tuple[str, str] = (", ", " and ")
     outside: str = " (outside of the range of the model: {what})"
     averaged: str = " (mean of {models} models)"
+    another: str = " (the map explains {explains}, as those of only {same} of these {controls} {who} do)"
     nothing: str = "No region stands out: none of {regions} regions has {rule}."
     both: str = (
         "relevance in the top {percent} % of {who} together with {features} {deviation:g} SD or more from expected"

@@ -33,8 +33,9 @@ log = logging.getLogger("xai")
 
 _COLUMNS = [
     "scan_id", "subject_id", "session_id", "fold", "repeat", "target", "prediction", "control", "explainer", "region",
-    "hemisphere", "structure", "relevance", "reference_controls", "controls_as_high", "percentile", "top", "feature",
-    "source", "unit", "observed", "expected", "w", "t", "p", "controls_fitted", "df", "outside_range",
+    "hemisphere", "structure", "relevance", "explains", "reference_controls", "reference_same_output",
+    "controls_as_high", "percentile", "top", "feature", "source", "unit", "observed", "expected", "w", "t", "p",
+    "controls_fitted", "df", "outside_range",
 ]  # fmt: skip
 _SENTENCES = [
     "scan_id", "subject_id", "session_id", "explainer", "region", "feature", "w", "top", "reference_controls",
@@ -84,7 +85,7 @@ def score(
     scans = gathered(run, features, covariates)
     models = fold_models(run, scans, controls, covariates, options.minimum_controls, left_out)
     found = w_scores(run, scans, models, left_out)
-    relevance = ranked(run, regions, options.measure, controls, left_out)
+    relevance = ranked(run, regions, options.measure, controls, left_out, options.reference)
     scores = _joined(found, relevance, left_out)
     rule = Rule(options.top, options.deviation, options.when, options.most)
     _write(output / "scores.tsv", scores[_COLUMNS])
@@ -94,8 +95,21 @@ def score(
     about = _about(run, options, scores, models, scans, atlas)
     text = json.dumps(about, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     (output / "models.json").write_text(text, encoding="utf-8")
+    _warn_of_other_outputs(scores)
     if left_out.rows:
         log.warning("normative-scores: %d entries in left-out.tsv say who and what is missing", len(left_out.table()))
+
+
+def _warn_of_other_outputs(scores: pd.DataFrame) -> None:
+    """Say how many people are ranked among controls of whom most have a map that explains another output."""
+    people = scores.drop_duplicates(["scan_id", "fold", "explainer"])
+    concerned = people[2 * people["reference_same_output"] < people["reference_controls"]]
+    if len(concerned):
+        log.warning(
+            "normative-scores: %d of %d maps explain another output than those of most controls that they are ranked "
+            "among, so unusual relevance may only say that (column explains; the sentences say so). reference: "
+            "same-output ranks like with like.", len(concerned), len(people),
+        )  # fmt: skip
 
 
 def _joined(found: pd.DataFrame, relevance: pd.DataFrame, left_out: LeftOut) -> pd.DataFrame:
@@ -156,6 +170,7 @@ def _about(
         "part; sd = sqrt(sum of squared residuals / (n - coefficients)); t = w / sqrt(1 + leverage)",
         "relevance": f"{options.measure} by region of tested people, ranked among tested controls, the person left out;"
         " top = (controls with as much or more + 1) / (controls + 1)",
+        "reference": options.reference,
         "controls": control_names(options.controls, run.classes),
         "covariates": [covariate.column for covariate in covariates_of(options.covariates)],
         "atlas": None if atlas is None else {"name": atlas.name, "checksum": atlas.checksum},

@@ -63,7 +63,11 @@ def write_region_figures(run: RunResults, output: Path, options: RegionFigures) 
     people = table.groupby(["scan_id", "fold"])["subject_id"].first()
     sizes = {name: people.reindex(scans).nunique() for name, scans in groups.scans.items() if scans}
     for explainer, mine in ranks.groupby("explainer", sort=False):
-        _bars(output, unique_stem([str(explainer), "regions"], used), str(explainer), mine, sizes, atlas.name, options)
+        known = {name: int(count) for name, count in mine.groupby("group", sort=False)["people"].max().items()}
+        counted = {name: known.get(name, 0) for name in sizes}  # a map that is zero everywhere has no shares
+        _bars(
+            output, unique_stem([str(explainer), "regions"], used), str(explainer), mine, counted, atlas.name, options
+        )
     if options.brains and options.space == "mni":
         _brains(run, output, groups, sizes, list(dict.fromkeys(ranks["explainer"])), used, options)
 
@@ -101,6 +105,7 @@ def _bars(
         f"{options.confidence:.0%} intervals",
     )  # fmt: skip
     notes = [f"{len(empty)} regions have no value: {', '.join(empty)}"] if empty else []
+    notes += _fewer(shown)
     if options.measure == "size_corrected":
         notes.append("1 is what relevance would be that is spread evenly over the volume of the atlas")
     what = (
@@ -108,6 +113,13 @@ def _bars(
     )
     what += f"people ({_counts(sizes, options)}). {chosen}"
     save(figure, output, stem, caption_text(what, n=sum(sizes.values()), test=f"{level}; no test", notes=notes))
+
+
+def _fewer(shown: pd.DataFrame) -> list[str]:
+    """Say that some regions rest on fewer people than others of their group do."""
+    most = shown.groupby("group")["people"].transform("max")
+    fewer = shown.loc[shown["people"] < most, "region"].nunique()
+    return [f"{fewer} of these regions rest on fewer people (people in ranks.tsv)"] if fewer else []
 
 
 def _counts(sizes: dict[str, int], options: RegionFigures) -> str:

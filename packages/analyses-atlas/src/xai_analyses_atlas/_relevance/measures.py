@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._atlases.placing import in_memory_order
+from .._grids import first_in_world
 from .._regions import OUTSIDE
 from .heads import HeadCheck
 
@@ -105,9 +106,9 @@ class Measurer:
         peaks = np.full(regions + 1, -1, dtype=np.int64)
         sizes = np.where(self._in_mask, np.abs(found), -1.0)
         for k in range(regions):
-            start, end = int(entries.starts[k]), int(entries.starts[k + 1])
-            if end > start and sizes[best := start + int(sizes[start:end].argmax())] > 0:
-                peaks[k] = entries.voxels[best]
+            mine = slice(int(entries.starts[k]), int(entries.starts[k + 1]))
+            if mine.stop > mine.start and (largest := sizes[mine].max()) > 0:
+                peaks[k] = self._first(entries.voxels[mine][sizes[mine] == largest])
         peaks[-1] = outside
         there = np.unravel_index(np.maximum(peaks, 0), self.placed.grid.shape)
         return Sums(positive, negative, peaks, np.where(peaks < 0, np.nan, values[there].astype(np.float64)))
@@ -121,11 +122,18 @@ class Measurer:
         sums = float(np.maximum(rest, 0).sum(dtype=np.float64)), float(np.minimum(rest, 0).sum(dtype=np.float64))
         # A region's own voxel is no peak of what lies outside, though a part of it may.
         rest[self.placed.in_order(self._won, "won", order)] = 0
-        peak = int(np.abs(rest, out=rest).argmax())
-        if not rest[peak] > 0:
+        largest = np.abs(rest, out=rest).max()
+        if not largest > 0:
             return sums, -1
-        place = np.unravel_index(peak, values.shape, order=order)
-        return sums, int(np.ravel_multi_index(place, values.shape))
+        places = np.unravel_index(np.flatnonzero(rest == largest), values.shape, order=order)
+        return sums, self._first(np.ravel_multi_index(places, values.shape))
+
+    def _first(self, voxels: npt.NDArray[Any]) -> int:
+        """Return one of several flat indices (C order) whose relevance is equal."""
+        if len(voxels) == 1:
+            return int(voxels[0])
+        places = np.stack(np.unravel_index(voxels, self.placed.grid.shape), axis=1)
+        return int(voxels[first_in_world(places, self.placed.grid)])
 
     def columns(self, sums: Sums) -> dict[str, npt.NDArray[np.float64]]:
         """Return the columns of the table of regions, [R + 1] each; see ``region_table``."""

@@ -93,7 +93,8 @@ class Association:
         p = 2 * special.stdtr(self._df, -np.abs(t)) if two_sided else special.stdtr(self._df, -t)
         low, high = self._interval(r)
         zero = [np.where(tested, values, 0.0) for values in (slope, t, r, low, high)]
-        return Estimates(zero[0], zero[1], np.where(tested, p, 1.0), zero[2], zero[3], zero[4], tested)
+        none = np.zeros_like(tested)  # a correlation of one is tested, by its largest t
+        return Estimates(zero[0], zero[1], np.where(tested, p, 1.0), zero[2], zero[3], zero[4], tested, none)
 
     def prepared(self, y: Array) -> Array:
         """Return what covariates leave: of the relevance [N, V], and below it of the feature, of length one."""

@@ -12,6 +12,7 @@ import pandas as pd
 
 from .._contrasts.clusters import CLUSTER_COLUMNS, cluster_table
 from .._figures import caption_text, glass_brain, save
+from .._grids import first_in_world
 from .._groups import chosen_explainers
 from .._voxel_params import check_columns, check_map, covariate_columns
 from .cases import LeftOut, cases_of, require_files
@@ -103,9 +104,12 @@ def _volume(relation: Relation, values: Array, outside: float = 0.0) -> Array:
 
 def _row(explainer: str, relation: Relation, options: VoxelFeatures) -> dict[str, Any]:
     found = relation.found
-    peak = int(np.abs(found.t).argmax())
-    x, y, z = (int(i) for i in np.argwhere(relation.mask)[peak])
-    place = [round(value, 3) + 0.0 for value in relation.grid.world((x, y, z))]
+    strength = np.abs(found.t)
+    highest = np.flatnonzero(strength == strength.max())
+    voxels = np.argwhere(relation.mask)[highest]
+    first = first_in_world(voxels, relation.grid)
+    peak = int(highest[first])
+    place = [round(value, 3) + 0.0 for value in relation.grid.world(tuple(voxels[first].tolist()))]
     row: dict[str, Any] = {
         "explainer": explainer, "related_to": relation.tested, "method": options.method,
         "covariates": ", ".join(relation.covariates) or None, "people": relation.people, "maps": relation.cases,
