@@ -281,3 +281,8 @@ def test_a_short_option_may_begin_a_section() -> None:
 def test_a_short_option_on_a_section_that_is_no_mapping(pipeline: Write) -> None:
     path = pipeline(TEXT.replace("{name: resnet, params: {depth: 10}}", "resnet"))
     assert problems(path, model="vgg") == ["--model vgg: model is 'resnet', which has no parts."]
+
+
+def test_an_option_that_does_not_exist_is_not_passed_over() -> None:
+    with pytest.raises(TypeError, match="no option is called 'epoch'; there are name, model, data, epochs"):
+        short_options({"epoch": 3}, {})

@@ -14,6 +14,8 @@ from .strictyaml import load_text
 
 __all__ = ["Override", "apply_overrides", "parse_set", "short_options"]
 
+_SHORT = ("name", "model", "data", "epochs", "device", "output")
+
 PathTuple = tuple[str | int, ...]
 Override = tuple[PathTuple, Any, str]  # path, value, how the user wrote it
 
@@ -47,7 +49,14 @@ def parse_set(text: str) -> Override:
 
 
 def short_options(options: Mapping[str, Any], config: Any) -> list[Override]:
-    """Return the changes that ``--name``, ``--model``, ``--data``, ``--epochs``, ``--device`` and ``--output`` mean."""
+    """Return the changes that ``--name``, ``--model``, ``--data``, ``--epochs``, ``--device`` and ``--output`` mean.
+
+    Raises:
+        TypeError: There is no such option.
+    """
+    unknown = [key for key in options if key not in _SHORT]
+    if unknown:
+        raise TypeError(f"no option is called {unknown[0]!r}; there are {', '.join(_SHORT)}, and changes by 'sets'")
     config = config if isinstance(config, dict) else {}
     changes: list[Override] = []
     for key in ("name", "device", "output"):

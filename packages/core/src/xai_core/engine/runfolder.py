@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,15 +26,19 @@ JOINED = (
 
 # Where the units run decides nothing in the results.
 _FREE = {"executor", "output", "name", "quality"}
-_GROWING = {"explainers", "evaluators", "analyses", "reports"}
+# Units that stand at the end: their key tells that they are to be made anew, and nothing of worth is lost.
+_REMADE = {"analyses", "reports"}
+_GROWING = {"explainers", "evaluators", *_REMADE}
+
+Results = Callable[[str, str], bool]
 
 
 def prepare_folder(config: Mapping[str, Any]) -> Path:
     """Make the run folder of a configuration, or accept the one that is there, and save the configuration in it.
 
-    A folder of the same configuration is gone on with. New explainers, evaluators, analyses and reports may join;
-    any other difference would leave results of two configurations under one name and is refused, unless nothing has
-    been finished there yet.
+    A folder of the same configuration is gone on with. New explainers, evaluators, analyses and reports may join,
+    those without results yet may change and go, and changed analyses and reports are made anew; any other difference
+    would leave results of two configurations under one name and is refused, unless nothing has been finished there yet.
 
     Raises:
         InputError: The folder is somebody else's, belongs to another configuration, or cannot be written.
@@ -44,8 +48,9 @@ def prepare_folder(config: Mapping[str, Any]) -> Path:
         raise InputError(JOINED.format(folder))
     saved = folder / RESOLVED
     if saved.is_file():
-        changed = differences(load_file(saved).value, config)
-        if changed and Units(folder).any_done():
+        units = Units(folder)
+        changed = differences(load_file(saved).value, config, lambda section, one: _has_results(units, section, one))
+        if changed and units.any_done():
             listed = "\n  ".join(changed[:8]) + ("\n  ..." if len(changed) > 8 else "")
             raise InputError(
                 f"{folder} holds a run of another configuration:\n  {listed}\n"
@@ -63,8 +68,14 @@ def prepare_folder(config: Mapping[str, Any]) -> Path:
     return folder
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Say where two resolved configurations differ in what decides results already there."""
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], results: Results = lambda *_: True) -> list[str]:
+    """Say where two resolved configurations differ in what decides results already there.
+
+    Args:
+        old: What made the results.
+        new: What is to go on with them.
+        results: Whether there are results of an entry: section (``explainers``) and id.
+    """
     found: list[str] = []
     for key in dict.fromkeys([*old, *new]):
         if key in _FREE:
@@ -72,7 +83,8 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         if key == "training" and key in old and old[key]["name"] == new[key]["name"]:
             found += _leaves(key, without_scoring(old[key]), without_scoring(new[key]))
         elif key in _GROWING:
-            found += _changed_entries(key, old.get(key) or [], new.get(key) or [])
+            made = [entry for entry in old.get(key) or [] if results(key, entry["id"])]
+            found += _changed_entries(key, made, new.get(key) or [])
         else:
             found += _leaves(key, old.get(key), new.get(key))
     return found
@@ -83,8 +95,25 @@ def _changed_entries(section: str, old: Sequence[Mapping[str, Any]], new: Sequen
     found: list[str] = []
     for entry in old:
         path = f"{section}.{entry['id']}"
-        found += _leaves(path, entry, now[entry["id"]]) if entry["id"] in now else [f"{path}: there, but not here"]
+        if entry["id"] not in now:
+            found.append(f"{path}: there with results, but not here; keep it{_removal(section, entry['id'])}")
+        elif section not in _REMADE:
+            lines = _leaves(path, entry, now[entry["id"]])
+            found += [f"{line}; a changed entry needs an id of its own beside it" for line in lines]
     return found
+
+
+def _removal(section: str, one: str) -> str:
+    return f", or remove its folder analysis/{one} first" if section == "analyses" else ""
+
+
+def _has_results(units: Units, section: str, one: str) -> bool:
+    """Whether there are files of an explainer, evaluator, analysis or report."""
+    if section == "explainers":  # of several folds: ``<id>.fold-0``
+        return units.has_files("maps/*", lambda name: name == one or name.startswith(f"{one}.fold-"))
+    if section == "evaluators":
+        return units.has_files(f"evaluation/{one}/*", lambda _: True)
+    return units.has_files({"analyses": "analysis", "reports": "report"}[section], lambda name: name == one)
 
 
 def _leaves(path: str, old: Any, new: Any) -> list[str]:

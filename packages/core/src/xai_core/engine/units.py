@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -175,6 +175,21 @@ class Units:
     def any_done(self) -> bool:
         """Whether any unit of the study has been published; the pictures of its scans (``quality``) decide nothing."""
         return any(path.name != "quality.json" for path in (self._private / "units").rglob("*.json"))
+
+    def has_files(self, group: str, wanted: Callable[[str], bool]) -> bool:
+        """Whether anything published is still there.
+
+        Args:
+            group: Folder of the units' names, such as ``analysis``, or a pattern of it.
+            wanted: Asked about the last part of a unit's name.
+        """
+        markers = self._private / "units"
+        for path in markers.glob(f"{group}/*.json"):
+            if wanted(path.stem):
+                marker = self._read_marker(path.relative_to(markers).with_suffix("").as_posix())
+                if marker is not None and any((self.folder / file).exists() for file in marker["files"]):
+                    return True
+        return False
 
     def clear_scratch(self) -> None:
         """Remove what a killed process left half-written. Only for the process that holds the run's lock."""
