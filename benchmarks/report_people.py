@@ -1,6 +1,8 @@
 """How long the report of many people takes to write, and how large it is; run by hand on a quiet machine.
 
     python benchmarks/report_people.py --people 1000
+    SLURM_CPUS_PER_TASK=1 python benchmarks/report_people.py --people 1000
+    python benchmarks/report_people.py --people 200 --processes 1 2 4
 
 A synthetic run of people with one scan and two maps each (45 x 55 x 47 voxels of 4 mm, noise with a strong region; all
 people share a few files, so that the disk is not what is measured). Memory is the peak of the process.
@@ -13,6 +15,7 @@ import json
 import resource
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -21,6 +24,7 @@ import pandas as pd
 
 from xai_core.engine.results import RunResults
 from xai_core.registry import create
+from xai_reports_html import _artists
 
 SHAPE = (45, 55, 47)
 FILES = 8  # different scans
@@ -29,11 +33,15 @@ FILES = 8  # different scans
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=int, default=1000)
+    parser.add_argument("--processes", type=int, nargs="+", help="compare numbers of processes that draw, by CPU time")
     parser.add_argument("--output", type=Path, help="keep the run and its reports here")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         root = arguments.output or Path(temporary)
         run = synthetic(root / "run", arguments.people)
+        if arguments.processes:
+            compare(run, root, arguments.processes)
+            return
         for mode in ("single", "folder"):
             output = root / mode
             output.mkdir()
@@ -45,6 +53,28 @@ def main() -> None:
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
             print(f"{mode}: {seconds:.1f} s, index.html {page.stat().st_size / 1e6:.2f} MB, "
                   f"{len(files)} files of {whole:.0f} MB, peak memory {peak:.0f} MB")  # fmt: skip
+
+
+def compare(run: RunResults, root: Path, processes: Sequence[int]) -> None:
+    """Write the folder with each number of processes; the pages must be the same bytes."""
+    known: dict[str, bytes] | None = None
+    for number in processes:
+        _artists.cores = lambda number=number: number
+        output = root / f"folder-{number}"
+        output.mkdir()
+        start, before = time.perf_counter(), _cpu()
+        create("report", "html", mode="folder").write(run, output)
+        seconds, (own, others) = time.perf_counter() - start, np.subtract(_cpu(), before)
+        found = {str(path.relative_to(output)): path.read_bytes() for path in output.rglob("*") if path.is_file()}
+        same = "" if known is None else f", same bytes: {found == known}"
+        known = known or found
+        print(f"{number} processes: {seconds:.1f} s, CPU {own:.1f} s here and {others:.1f} s in the others{same}")
+
+
+def _cpu() -> tuple[float, float]:
+    usage = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    own, others = (one.ru_utime + one.ru_stime for one in usage)
+    return own, others
 
 
 def synthetic(folder: Path, people: int) -> RunResults:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import logging
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import pytest
 
 from xai_core.engine import progress
-from xai_core.engine.progress import log_to, track
+from xai_core.engine.progress import log_to, track, whole
+from xai_core.progress import Step, is_heard, listening, report, share, stepping
 
 
 class Terminal(io.StringIO):
@@ -110,3 +112,76 @@ def test_the_log_is_appended_to_and_closed(tmp_path) -> None:  # type: ignore[no
     lines = path.read_text(encoding="utf-8").splitlines()
     assert [line.split("INFO ")[1] for line in lines] == ["first", "sécond \\udcff"]
     assert all(a[:19] <= b[:19] for a, b in pairwise(lines))
+
+
+def test_a_report_is_nothing_without_a_listener_and_comes_with_what_is_around_it() -> None:
+    report(1, 2, "passes")
+    heard: list[tuple[Step, ...]] = []
+    with listening(heard.append):
+        for _ in stepping("ab", 2, "fold"):
+            for _ in stepping(["lrp"], 1, str):
+                report(3, 4, "layers")
+    report(1, 2, "passes")
+    assert heard[:3] == [
+        (Step("fold", 0, 2),),
+        (Step("fold", 0, 2), Step("lrp", 0, 1)),
+        (Step("fold", 0, 2), Step("lrp", 0, 1), Step("layers", 3, 4)),
+    ]
+    shares = [share(steps) for steps in heard]
+    assert shares == sorted(shares)
+    assert shares[2:4] == [0.375, 0.5]
+    assert shares[-1] == 1
+    assert not is_heard()
+
+
+def test_numbers_that_make_no_sense_break_nothing() -> None:
+    nan = float("nan")
+    for done, total in ((5, 0), (nan, 3), (2, nan), (-1, 4), (9, 4), (1, float("inf"))):
+        assert 0 <= share((Step("fold", 1, 2), Step("x", done, total))) <= 1
+
+
+def test_work_that_breaks_off_leaves_the_outer_work_as_it_was() -> None:
+    heard: list[tuple[Step, ...]] = []
+    with listening(heard.append):
+        for _ in stepping([0], 1, "people"):
+            with pytest.raises(ZeroDivisionError):
+                [1 // 0 for _ in stepping([1], 1, "windows")]
+            report(1, 2, "passes")
+    assert heard[2] == (Step("people", 0, 1), Step("passes", 1, 2))
+    with pytest.raises(ZeroDivisionError), listening(heard.append):
+        raise ZeroDivisionError
+    assert not is_heard()
+
+
+def test_another_thread_does_not_hear() -> None:
+    heard: list[tuple[Step, ...]] = []
+    with listening(heard.append):
+        thread = threading.Thread(target=report, args=(1, 2))
+        thread.start()
+        thread.join()
+    assert heard == []
+
+
+def test_reports_and_nested_work_reach_a_listener_and_the_bar(open_terminal: Callable[[], Terminal]) -> None:
+    open_terminal()
+    for _ in track([0], "people"):
+        report(2, 7, "noisy copies")
+        assert progress._bars[-1].label == "people (noisy copies 2 of 7)"
+    heard: list[tuple[Step, ...]] = []
+    with listening(heard.append):
+        assert list(track("ab", "windows")) == ["a", "b"]
+        assert progress._bars == [], "whoever listens shows it"
+    assert [steps[0].done for steps in heard] == [0, 1, 2]
+
+
+def test_one_bar_for_all_of_an_explanation(open_terminal: Callable[[], Terminal]) -> None:
+    terminal = open_terminal()
+    with whole("Explaining"):
+        for _ in stepping("ab", 2, "fold"):
+            for _ in track(range(4), "windows"):
+                assert progress._bars == []
+    assert terminal.getvalue().count("\n") == 1
+    assert "100%" in terminal.getvalue()
+    with whole("Explaining"), pytest.raises(ZeroDivisionError):
+        1 // 0  # noqa: B018
+    assert not is_heard()

@@ -58,7 +58,7 @@ def test_one_class_and_one_scan(make_run, tmp_path):
     put(run, "predictions", found[found["target"] == "CN"].iloc[:1])
     written(run, tmp_path / "report")
     page = (tmp_path / "report" / "people" / "sub-01.html").read_text("utf-8")
-    assert "CN: no other test scan. AD: no other test scan." in page
+    assert "CN: no test scan of other people. AD: no test scan of other people." in page
     assert not (tmp_path / "report" / "figures" / "roc.png").exists()
 
 

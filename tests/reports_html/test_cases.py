@@ -94,7 +94,7 @@ class TestStrip:
         found = decisions(three_by_three(), ("CN", "AD"), 0.7)
         strip = Strips(found, ("CN", "AD")).of(found[2])
         assert strip["lines"] == [
-            "CN: higher in 0 of 2 other test scans.", "AD: higher in 2 of 3 other test scans.",
+            "CN: higher in 0 of 2 test scans of other people.", "AD: higher in 2 of 3 test scans of other people.",
         ]  # fmt: skip
         assert strip["value"] == "0.600"
         assert "not calibrated" in strip["caption"]
@@ -113,8 +113,8 @@ class TestStrip:
         found = decisions(rows, tuple("abc"), 0.7)
         strip = Strips(found, tuple("abc")).of(found[1])
         assert strip["value"] == "0.500"
-        assert strip["lines"][0] == "a: higher in 0 of 1 other test scans."
-        assert strip["lines"][1] == "b: no other test scan."
+        assert strip["lines"][0] == "a: higher in 0 of 1 test scans of other people."
+        assert strip["lines"][1] == "b: no test scan of other people."
 
     def test_regression_and_repeats(self):
         """Each repeat tests the same people again: a person is compared within one."""
@@ -122,7 +122,9 @@ class TestStrip:
         both = pd.concat([rows.assign(repeat=0), rows.assign(repeat=1, fold=1, prediction=[70.0, 69.0, 80.0])])
         found = decisions(both, None, 0.7)
         first = next(one for one in found if one.key == ("sub-0", 0))
-        assert Strips(found, None).of(first)["lines"] == ["all test scans: higher in 1 of 2 other test scans."]
+        assert Strips(found, None).of(first)["lines"] == [
+            "all test scans: higher in 1 of 2 test scans of other people."
+        ]
         assert Strips(found, None).of(first)["value"] == "+2.00"
 
     def test_nothing_known(self):

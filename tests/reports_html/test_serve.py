@@ -24,6 +24,7 @@ from click.testing import CliRunner
 from xai_core import InputError
 from xai_core.engine.results import RunResults
 from xai_core.testing import example_run
+from xai_reports_html._serving.channels import channel_words, mismatches
 from xai_reports_html._serving.guard import Access, is_loopback
 from xai_reports_html._serving.niftifile import check_nifti
 from xai_reports_html._serving.offer import Offer
@@ -40,6 +41,8 @@ STAND_IN = '''
 import os, time
 from pathlib import Path
 
+from xai_core.progress import Step
+
 
 def compute(request, tell):
     """Does what the name of the upload says."""
@@ -50,6 +53,10 @@ def compute(request, tell):
     if kind == "dies":
         os._exit(9)
     if kind == "slow":
+        tell("explaining", (Step("fold", 1, 2), Step("lrp", 0, 1), Step("<b>layers</b>", 3.0, 4.0)))
+        time.sleep(60)
+    if kind == "odd":
+        tell("explaining", (Step("x", float("nan"), float("inf")),))
         time.sleep(60)
     folder = Path(request["folder"])
     (folder / "scan_desc-lrp_relevance.nii.gz").write_bytes(b"map" * 1_000_000)
@@ -381,6 +388,21 @@ def test_an_explainer_that_fails(client: Client, name: str, told: str) -> None:
     assert not list(client.folder.glob(f"job-{job['id']}"))
 
 
+def test_how_far_an_explanation_is(client: Client) -> None:
+    for name, far, expected in (
+        ("slow", [("fold", 1, 2), ("lrp", 0, 1), ("<b>layers</b>", 3, 4)], 0.875),
+        ("odd", [("x", None, None)], 0),
+    ):
+        key = client.submit(name)
+        deadline = time.monotonic() + 20
+        while not client.job(key)["far"] and time.monotonic() < deadline:
+            time.sleep(0.02)
+        job = client.job(key)
+        assert job["far"] == [{"what": what, "done": done, "total": total} for what, done, total in far]
+        assert (job["step"], job["share"]) == ("explaining", expected)
+        client.ask("DELETE", f"/api/jobs/{key}")
+
+
 def test_the_queue_has_an_end(client: Client) -> None:
     slow = client.submit("slow")
     client.wait(slow, "running")
@@ -519,6 +541,22 @@ def test_a_file_for_each_channel(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Give 2 files: t1, flair"):
         offer.read({"uploads": ["x"]})
     assert offer.read({"uploads": ["x", "y"]}).uploads == ["x", "y"]
+
+
+def test_the_words_that_tell_a_channel() -> None:
+    """The channel's name, and what its files have in common and those of other channels have not."""
+    rows = [
+        {"image_gm": f"/s/gm/mwp1sub-{i}_T1w.nii", "image_wm": f"/s/gm/mwp2sub-{i}_T1w.nii.gz", "image_x": None}
+        for i in (10, 11)
+    ]
+    words = channel_words(["gm", "wm", "x"], rows)
+    assert words == [["gm", "mwp1sub"], ["mwp2sub", "wm"], ["x"]]
+    names = ["gm", "wm", "x"]
+    assert mismatches(names, words, ["mwp1sub-99.nii", "MWP2SUB-99.nii", "anything.nii"]) == []
+    told = mismatches(names, words, ["my_wm.nii.gz", "my_gm.nii.gz", "x.nii"])
+    assert [text.split(" was")[0] for text in told] == ["my_wm.nii.gz", "my_gm.nii.gz"]
+    assert "given as the channel gm, but its name says wm" in told[0]
+    assert channel_words(["a", "b"], []) == [["a"], ["b"]]
 
 
 def test_a_run_without_maps_can_be_served(tmp_path: Path, compute: Callable[..., Any]) -> None:

@@ -66,7 +66,12 @@ def test_the_numbers_beside_a_map(image: Path) -> None:
     strength = np.abs(data[data != 0])
     assert about["quantiles"][950] == pytest.approx(np.percentile(strength, 95), rel=1e-5)
     assert about["quantiles"][1000] == pytest.approx(about["largest"], rel=1e-5) == strength.max()
+    expected = np.quantile(strength.astype(np.float64), np.linspace(0, 1, 1001))
+    np.testing.assert_allclose(about["quantiles"], expected, rtol=1e-5)
     assert about["sum"] == pytest.approx(float(data.sum(dtype=np.float64)))
+    for sign, best in (("positive", data.argmax()), ("negative", data.argmin())):
+        at = np.unravel_index(int(best), data.shape)
+        assert about["peaks"][sign] == {"value": data[at], "at": list(at)}
     for axis, name in enumerate("xyz"):
         found = about["slices"][name]
         assert len(found["mm"]) == data.shape[axis]
@@ -82,6 +87,7 @@ def test_the_numbers_beside_a_map(image: Path) -> None:
 def test_an_empty_map_has_numbers_too() -> None:
     about = about_map(np.zeros((3, 4, 5), np.float32), np.eye(4))
     assert about["largest"] == about["sum"] == 0
+    assert about["peaks"] == {"positive": None, "negative": None}
     assert set(about["quantiles"]) == {0.0}
 
 
@@ -136,6 +142,54 @@ def test_the_manifest_says_who_there_is(tmp_path: Path) -> None:
     assert [person["id"] for person in only.manifest["people"]] == ["sub-01", "sub-02"]
     with pytest.raises(InputError, match=r"no relevance map of 'sub-05'. Did you mean 'sub-0"):
         viewed(example_run(tmp_path / "run"), ["sub-05"])
+
+
+def test_a_run_that_is_still_trained_shows_what_it_has(tmp_path: Path) -> None:
+    run = example_run(tmp_path / "run")
+    (run.folder / "predictions.tsv").unlink()
+    (run.folder / "metrics.json").unlink(missing_ok=True)
+    shown = viewed(run)
+    assert [person["id"] for person in shown.manifest["people"]] == ["sub-01", "sub-02", "sub-04", "sub-b3b"]
+    assert all("prediction" not in person for person in shown.manifest["people"])
+    for path in (run.folder / "derivatives").rglob("*_relevance.json"):
+        path.unlink()
+    with pytest.raises(InputError, match="no relevance maps yet"):
+        viewed(run)
+
+
+def test_maps_whose_scan_was_moved_are_shown_alone(tmp_path: Path) -> None:
+    run = example_run(tmp_path / "run")
+    image = run.maps()[1].image
+    assert image is not None
+    image.unlink()
+    shown = viewed(run)
+    assert [person["scan"] for person in shown.manifest["people"]] == [True, False, True, True]
+    assert "p1-scan" not in shown.files
+    export(shown, tmp_path / "viewer")
+
+
+def test_maps_of_an_explainer_that_is_no_longer_configured(tmp_path: Path) -> None:
+    run = example_run(tmp_path / "run")
+    sidecar = run.maps()[2].path.with_suffix("").with_suffix(".json")
+    sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | {"explainer_id": "earlier"}))
+    shown = viewed(run)
+    assert shown.manifest["explainers"] == ["lrp", "earlier"]
+    assert [person["maps"] for person in shown.manifest["people"]] == [[0], [0], [1], [0]]
+
+
+def test_visits_and_channels(tmp_path: Path) -> None:
+    run = example_run(tmp_path / "run")
+    info = json.loads((run.folder / "run.json").read_text()) | {"channels": ["T1w", "FLAIR"]}
+    (run.folder / "run.json").write_text(json.dumps(info))
+    record = run.maps()[0]
+    one: Any = nib.load(record.path)
+    both = np.stack([one.get_fdata(dtype=np.float32), 2 * np.ones(one.shape, np.float32)], axis=-1)
+    nib.save(nib.Nifti1Image(both, one.affine), record.path)
+    shown = viewed(run)
+    assert shown.manifest["channels"] == ["T1w", "FLAIR"]
+    sent = unpacked(map_volume(record.path)).get_fdata(dtype=np.float32)
+    expected: Any = nib.as_closest_canonical(nib.Nifti1Image(both.sum(-1), one.affine))
+    np.testing.assert_allclose(sent, expected.get_fdata(dtype=np.float32), rtol=1e-6)
 
 
 def test_every_language_has_every_text() -> None:

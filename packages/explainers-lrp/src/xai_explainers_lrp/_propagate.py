@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from xai_core.canonical import Canonical, Part
+from xai_core.progress import report
 
 from ._ledger import Entry, Ledger
 from ._maps import LinearMap, map_of
@@ -21,24 +22,39 @@ __all__ = ["PassOn", "Propagation"]
 Maps = Callable[[int], LinearMap]
 
 
+class _Passed:
+    """Tells how many layers are done, on the way there and back."""
+
+    def __init__(self, layers: int) -> None:
+        self._done, self._all = 0, 2 * layers
+
+    def one(self) -> None:
+        self._done += 1
+        report(self._done, self._all, "layers")
+
+
 class _Divide(torch.autograd.Function):
     """A layer with a rule."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, layer: nn.Module, maps: Maps, rule: Rule, entry: Entry, sums: bool) -> Tensor:
-        ctx.maps, ctx.rule, ctx.entry, ctx.sums = maps, rule, entry, sums
+    def forward(
+        ctx: Any, x: Tensor, layer: nn.Module, maps: Maps, rule: Rule, entry: Entry, sums: bool, passed: _Passed
+    ) -> Tensor:
+        ctx.maps, ctx.rule, ctx.entry, ctx.sums, ctx.passed = maps, rule, entry, sums, passed
         result: Tensor = layer(x)
         rule.check(x, result, entry.name)
         ctx.save_for_backward(x, result if rule.uses_output else None)
+        passed.one()
         return result
 
     @staticmethod
-    def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor, None, None, None, None, None]:
+    def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor, None, None, None, None, None, None]:
         x, output = ctx.saved_tensors
         divided = ctx.rule.divide(ctx.maps(x.ndim), x, output, relevance, ctx.entry)
         if ctx.sums:
             ctx.entry.output, ctx.entry.input = relevance.sum(), divided.sum()
-        return divided, None, None, None, None, None
+        ctx.passed.one()
+        return divided, None, None, None, None, None, None
 
 
 class _Split(torch.autograd.Function):
@@ -91,6 +107,7 @@ class Propagation(fx.Interpreter):
         self._canonical = canonical
         self._rules = rules
         self._ledger = ledger
+        self._passed = _Passed(sum(target in rules for target in canonical.parts))
 
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run one module with its rule."""
@@ -100,7 +117,8 @@ class Propagation(fx.Interpreter):
         entry = self._ledger.open(self._canonical.names[target], rule.name)
         layer = self.fetch_attr(target)
         maps = partial(self.map_of, layer, self._canonical.parts[target])
-        return _Divide.apply(args[0], layer, maps, rule, entry, self._ledger.layers)  # type: ignore[no-untyped-call]
+        sums = self._ledger.layers
+        return _Divide.apply(args[0], layer, maps, rule, entry, sums, self._passed)  # type: ignore[no-untyped-call]
 
     def map_of(self, layer: nn.Module, part: Part, dimensions: int) -> LinearMap:
         """Return a layer with a rule as a linear map; see ``map_of``."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
-from xai_core.engine.stages import LOSS
+from xai_core.engine.results import LOSS
 
 from ._summary import NONE, number
 from ._texts import plain

@@ -15,6 +15,7 @@ from ._files import Shelf, names_of, write_table
 from ._reading import Notes, read_json, read_table
 from ._sections import Grid
 from ._summary import number
+from ._texts import plain
 
 if TYPE_CHECKING:
     from xai_core.engine.results import RunResults
@@ -24,6 +25,7 @@ __all__ = ["analyses", "analysis_folders", "atlases_of"]
 _ROWS = 8  # of a table that is shown
 _COLUMNS = 14
 _FIGURES = {True: 8, False: 60}  # of an analysis, in a self-contained page and beside one
+_OF_MAPS = ("what", "people", "explained", "colour_limit_is")  # of the sidecar of a group's map
 _LARGEST = 50_000_000  # bytes of a table that is read; larger ones are named only
 # Shown elsewhere on the page, person by person or by group.
 _ELSEWHERE = {"sentences.tsv", "scores.tsv", "regions.tsv"}
@@ -80,8 +82,9 @@ def _caption(path: Path, notes: Notes) -> str:
     if text.is_file():
         return " ".join(text.read_text(encoding="utf-8", errors="replace").split())
     about = read_json(path.with_suffix(".json"), notes) or {}  # group-maps has no caption, but a sidecar
-    told = [f"{name}: {about[name]}" for name in ("what", "people", "explained", "colour_limit_is") if name in about]
-    return "; ".join(told)
+    told = [plain(f"analyses.map_{key}", value=about[key]) for key in _OF_MAPS if about.get(key)]
+    caption = " ".join(told)
+    return caption[:1].upper() + caption[1:]
 
 
 def _shown_tables(one: str, folder: Path, output: Path, notes: Notes) -> list[dict[str, Any]]:
@@ -96,7 +99,7 @@ def _shown_tables(one: str, folder: Path, output: Path, notes: Notes) -> list[di
         if table is None:
             continue
         file = write_table(table, output / "tables", stem)
-        if path.name in _ELSEWHERE:
+        if path.name in _ELSEWHERE or not len(table):  # a table without rows is only named among the files
             continue
         found.append({"title": path.relative_to(folder).as_posix(), "file": file, "rows": len(table),
                       "grid": _grid(table)})  # fmt: skip

@@ -104,12 +104,13 @@ class Anatomy:
 
     def person(self, one: Decision, explainers: Sequence[str]) -> list[dict[str, Any]]:
         """Return a table of regions for each analysis and explainer: those with most relevance first."""
-        return [
+        found = [
             self._person(regions, one, name)
             for regions in self.regions
             for name in explainers
             if one.key in regions.of and (regions.of[one.key]["explainer"] == name).any()
         ]
+        return [table for table in found if table["rows"]]  # a map that is zero everywhere has none
 
     def _person(self, regions: _Regions, one: Decision, explainer: str) -> dict[str, Any]:
         table = regions.of[one.key]

@@ -12,13 +12,14 @@ import pandas as pd
 
 from ._agreement import Pair
 from ._anatomy import Anatomy
+from ._artists import Request, drawn
 from ._decisions import Decision
 from ._doubts import Doubts
 from ._files import Shelf, names_of
-from ._pictures import draw_maps
+from ._pictures import Drawn
 from ._sections import covariates
 from ._strip import Strips
-from ._summary import number
+from ._summary import NOT_SCORES, number
 from ._texts import plain
 
 if TYPE_CHECKING:
@@ -88,13 +89,16 @@ class Cases:
         self.remarks: dict[Key, list[str]] = {one.key: doubts.known(one, records.get(one.key, ())) for one in tested}
 
     def make(self, ones: Sequence[Decision], shelf: Shelf, folder: Path | None) -> Iterator[dict[str, Any]]:
-        """Draw scans one after another and yield what their sections show; see ``draw_maps`` for the arguments."""
-        for one in ones:
-            yield self._make(one, shelf, folder)
+        """Draw scans and yield what their sections show, in order; see ``draw_maps`` for the arguments."""
+        requests = (
+            Request(list(self._records.get(one.key, ())), self.names[one.key], shelf, folder, self._options)
+            for one in ones
+        )
+        for one, pictures in zip(ones, drawn(requests, len(ones)), strict=True):
+            yield self._make(one, pictures)
 
-    def _make(self, one: Decision, shelf: Shelf, folder: Path | None) -> dict[str, Any]:
+    def _make(self, one: Decision, drawn: Drawn | None) -> dict[str, Any]:
         records, name = list(self._records.get(one.key, ())), self.names[one.key]
-        drawn = draw_maps(records, name, shelf, folder, self._options) if records else None
         if drawn is not None:
             self.pairs[one.key] = drawn.pairs
             self.remarks[one.key] += self._doubts.drawn(drawn)
@@ -138,10 +142,8 @@ class Cases:
             for row in tables[one.scan].to_dict("records") if one.scan in tables else []:
                 if row.get("fold", one.fold) != one.fold:
                     continue
-                explainer = str(row.pop("explainer", ""))
-                for key in ("scan_id", "subject_id", "fold"):
-                    row.pop(key, None)
-                values = {str(key): value for key, value in row.items() if not pd.isna(value)}
+                explainer = str(row.get("explainer", ""))
+                values = {str(k): value for k, value in row.items() if k not in NOT_SCORES and not pd.isna(value)}
                 found += [(name, explainer, key.replace("_", " "), number(value)) for key, value in values.items()]
         return found
 

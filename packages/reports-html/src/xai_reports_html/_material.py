@@ -56,6 +56,7 @@ class Material:
         self.run, self.options, self.notes = run, options, Notes()
         self.config, self.info, self.classes = run.config, run.info, run.classes
         self.metrics: dict[str, Any] = if_made(run.metrics) or {}
+        self._note_what_is_not_trained()
         self.predictions = if_made(run.predictions)
         rows = self.predictions if self.predictions is not None else pd.DataFrame()
         self.tested: list[Decision] = decisions(rows, self.classes, options.unsure)
@@ -71,6 +72,14 @@ class Material:
             self.tested, self.maps, run.subjects(), list(self.evaluations.items()), doubts, self.anatomy, self.classes,
             options,
         )  # fmt: skip
+
+    def _note_what_is_not_trained(self) -> None:
+        if (self.run.folder / ENSEMBLE).is_file():  # has no networks of its own
+            return
+        splits = self.run.splits()
+        lacking = [] if splits.empty else sorted({int(fold) for fold in splits["fold"]} - set(self.run.folds()))
+        if lacking:
+            self.notes.add("untrained", folds=", ".join(map(str, lacking)))
 
     @property
     def explained(self) -> list[Decision]:

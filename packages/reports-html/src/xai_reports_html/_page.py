@@ -29,8 +29,9 @@ from ._sections import (
     quality_section,
     sweep_section,
 )  # fmt: skip
-from ._summary import components, described, evaluation_rows, metric_rows
+from ._summary import components, described, evaluation_rows, is_nested, metric_rows
 from ._texts import catalogue, plain
+from ._viewing import viewer_links, write_viewer
 
 if TYPE_CHECKING:
     from xai_core.engine.results import RunResults
@@ -54,6 +55,7 @@ def write_page(run: RunResults, output: Path, options: HtmlReport) -> Path:
         links = {one.key: f"#case-{material.cases.names[one.key]}" for one in ones}
     else:
         cases, links = [], _people_pages(material, output)
+        write_viewer(material, output, links)
     found = roster(material.tested, run.subjects(), material.maps, material.cases.remarks, links, material.classes)
     values = _index_values(material, output, shelf, cases, found)
     _write_tables(material, output, found)
@@ -82,13 +84,14 @@ def write_person(run: RunResults, scan: str, output: Path, options: HtmlReport, 
     scans = sorted({one.scan for one in ones})
     if len(scans) > 1:
         raise InputError(f"{scan} has several scans: {', '.join(scans)}. Name one of them.")
+    others = sorted({one.fold for one in ones})
     ones = [one for one in ones if fold is None or one.fold == fold]
+    if not ones and others:
+        listed = ", ".join(map(str, others))
+        raise InputError(f"{run.folder}: {scan} was not tested by the network of fold {fold}, but by that of {listed}.")
     if not ones:
         tested = ", ".join(sorted({one.scan for one in material.tested})[:5]) or "nobody"
-        which = "" if fold is None else f" by the network of fold {fold}"
-        raise InputError(
-            f"{run.folder}: {scan} was not tested{which}. Tested were {tested} and so on (predictions.tsv)."
-        )
+        raise InputError(f"{run.folder}: {scan} was not tested. Tested were {tested} and so on (predictions.tsv).")
     (person,) = material.cases.make(ones[:1], Shelf(output, inline=True), None)
     values = _person_values(material, person)
     path = output / f"{person['name']}.html"
@@ -104,13 +107,16 @@ def _people_pages(material: Material, output: Path) -> dict[Key, str]:
     folder.mkdir(exist_ok=True)
     shelf = Shelf(folder, inline=False)
     before, after = [None, *names[:-1]], [*names[1:], None]
-    people = material.cases.make(material.tested, shelf, None)
-    for person, previous, following in zip(people, before, after, strict=True):
+    people, viewer = material.cases.make(material.tested, shelf, None), viewer_links(material)
+    for person, one, previous, following in zip(people, material.tested, before, after, strict=True):
         values = _person_values(material, person) | {
             "home": "../index.html", "previous": previous, "next": following,
+            "viewer": f"../{viewer[one.key]}" if one.key in viewer else None,
         }  # fmt: skip
         page = render("person.html.j2", inline=False, up="../", **values)
-        (folder / f"{person['name']}.html").write_text(page, encoding="utf-8", newline="\n")
+        part = folder / f"{person['name']}.part"
+        part.write_text(page, encoding="utf-8", newline="\n")
+        part.replace(part.with_name(f"{person['name']}.html"))  # who stops in the middle leaves no half page
     return {one.key: f"{_PEOPLE}/{name}.html" for one, name in zip(material.tested, names, strict=True)}
 
 
@@ -118,6 +124,7 @@ def _person_values(material: Material, person: dict[str, Any]) -> dict[str, Any]
     return {
         "name": _name(material), "person": person, "options": material.options, "methods": material.methods(),
         "classes": material.classes, "home": None, "previous": None, "next": None,
+        "viewer": None,
     }  # fmt: skip
 
 
@@ -141,11 +148,11 @@ def _index_values(
         "charts": charts(material, output, shelf), "groups": group_tables(run), "correction": correction_note(run),
         "ensemble": ensemble_section(run, metrics, material.notes), "sweep": sweep_section(run, material.notes),
         "accounts": summaries(material.records, [slot["id"] for slot in explainer_slots(config)]),
-        "agreement": _agreement(material), "drawn_scans": plain("count.scans_many", n=len(material.cases.pairs)),
+        "agreement": _agreement(material), "drawn_scans": _drawn(material),
         "evaluations": [{"id": k, "grid": _evaluation(t)} for k, t in material.evaluations.items()],
         "regions": _regions(material), "analyses": analyses(run, output, shelf, material.notes),
         "people": people if people.links else None,
-        "people_data": json_data(people.data() | {"words": _words()}),
+        "people_data": json_data(people.data() | {"viewer": _viewer(material), "words": _words()}),
         "cases": cases, "methods": material.methods() if material.records else [],
         "citation": citation, "on_limits": [paper.text for paper in limits_of(config)],
         "versions": _versions(material.info),
@@ -165,6 +172,7 @@ def _scores(material: Material, held_out: dict[str, Any]) -> dict[str, Any]:
         "test": metrics.get("test", {}),
         "folds": len(metrics.get("folds", [])),
         "repeats": len(metrics.get("repeats", [])),
+        "nested": is_nested(material.run.splits()),
         "chance": against_chance(metrics.get("test", {})),
         "held_out": {**held_out.get("ensemble", {}), "rows": metric_rows(held_out, "ensemble")},
     }
@@ -179,6 +187,13 @@ def _anchors(values: dict[str, Any]) -> list[str]:
         "people": values["people"], "reading": values["methods"], "cases": values["cases"], "cite": True, "about": True,
     }  # fmt: skip
     return [name for name, found in there.items() if found]
+
+
+def _drawn(material: Material) -> str:
+    """Return over how many scans explainers are compared; several networks may have tested a scan."""
+    tests, scans = len(material.cases.pairs), len({scan for scan, _ in material.cases.pairs})
+    told = plain("count.scans_many", n=scans)
+    return told if scans == tests else plain("agreement.tests", n=tests, scans=told)
 
 
 def _agreement(material: Material) -> Grid | None:
@@ -210,9 +225,15 @@ def _versions(info: dict[str, Any]) -> Grid:
     return Grid([plain("about.what"), plain("about.version")], pairs, numbers=False)
 
 
+def _viewer(material: Material) -> list[str | None]:
+    """Return the address of each row of the table in the viewer; the list is empty without one."""
+    links = viewer_links(material)
+    return [links.get(one.key) for one in material.tested] if links else []
+
+
 def _words() -> dict[str, str]:
     """What the script says; its own placeholders in braces are filled in there."""
-    keys = ("count", "sort", "filter", "number", "text", "unknown")
+    keys = ("count", "sort", "filter", "number", "text", "unknown", "viewer")
     return {key: catalogue()[f"script.{key}"] for key in keys} | {
         key: plain(f"word.{key}") for key in ("all", "wrong", "unsure")
     }

@@ -18,6 +18,7 @@ from ._files import Shelf, names_of
 from ._methods import has_no_sign
 from ._overlay import Layers, compose, draw_layers, jpeg, mosaic_layers, png, rows_below
 from ._summary import number
+from ._texts import plain
 from ._volumes import Volume, cut_through, on_same_grid, read
 
 if TYPE_CHECKING:
@@ -131,7 +132,8 @@ def _caption(
         "ratio": number(details["conservation"]) if account is not None and account.law == "ratio" else None,
         "layers": layer_rows(sidecar),
         "details": [
-            (str(name).replace("_", " "), _short(value)) for name, value in details.items() if _is_news(name, value)
+            *_channels(sidecar),
+            *((str(name).replace("_", " "), _short(value)) for name, value in details.items() if _is_news(name, value)),
         ],
         "place": _place(relevance, shown.cut),
         "outlined": drawn.outlined,
@@ -141,6 +143,16 @@ def _caption(
         "bar": _css_gradient(scale),
         "mosaic": None,
     }
+
+
+def _channels(sidecar: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Say of a map with several channels what is drawn, and what part of the relevance each has."""
+    names = [str(name) for name in sidecar.get("channels") or []]
+    if len(names) < 2:
+        return []
+    sums = sidecar.get("sum_of_relevance_by_channel") or []
+    drawn = plain("case.channels", n=len(names)), plain("case.over_first", name=names[0])
+    return [drawn, *((plain("case.channel", name=name), number(part)) for name, part in zip(names, sums, strict=False))]
 
 
 def _is_news(name: str, value: object) -> bool:

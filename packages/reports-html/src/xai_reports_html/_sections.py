@@ -119,6 +119,7 @@ def fold_table(run: RunResults) -> Grid | None:
     targets = run.subjects().drop_duplicates("subject_id").set_index("subject_id")["target"]
     classes = list(run.classes or [])
     parts = [part for part in ("train", "val", "test", "held_out") if (splits["part"] == part).any()]
+    repeated = "repeat" in splits and splits["repeat"].nunique() > 1
     rows = []
     for fold, table in splits.groupby("fold"):
         cells = []
@@ -127,8 +128,10 @@ def fold_table(run: RunResults) -> Grid | None:
             of_class = targets.reindex(people).map(lambda value: class_name(value, classes)).value_counts()
             each = ", ".join(f"{name} {int(of_class.get(name, 0))}" for name in classes)
             cells.append(f"{len(people)} ({each})" if classes else str(len(people)))
-        rows.append([fold, *cells])
-    return Grid([plain("who.fold"), *(plain(f"who.{part}") for part in parts)], rows)
+        repeat = [table["repeat"].iloc[0]] if repeated else []
+        rows.append([fold, *repeat, *cells])
+    titles = [plain("who.fold"), *([plain("table.repeat")] if repeated else [])]
+    return Grid([*titles, *(plain(f"who.{part}") for part in parts)], rows)
 
 
 def quality_rows(run: RunResults, notes: Notes) -> pd.DataFrame | None:
@@ -164,15 +167,31 @@ def ensemble_section(run: RunResults, metrics: Mapping[str, Any], notes: Notes) 
     for member in about.get("members") or []:
         own = scores.get(member.get("name")) or {}
         values = [number((own.get(key) or {}).get("value")) for key in keys]
-        model = (member.get("model") or {}).get("name", NONE)
+        model = _model(member, about["members"])
         rows.append([member.get("name"), model, member.get("data"), member.get("seed"), *values])
     titles = [plain(f"ensemble.{name}") for name in ("member", "model", "data", "seed")]
     return {
-        "how": plain("ensemble.how", how=about.get("combine", "?"), normalise=about.get("normalise", "?")),
+        "how": _how(str(about.get("combine", "?")), str(about.get("normalise", "?"))),
         "weights": about.get("weights"),
         "table": Grid([*titles, *(score_name(key) for key in keys)], rows, words=(1, 2)),
         "agreement": _member_agreement(run.folder / "agreement.tsv", notes),
     }
+
+
+def _how(combine: str, normalise: str) -> str:
+    if normalise == "none":
+        return plain("ensemble.how_none", how=combine)
+    return plain("ensemble.how", how=combine, normalise=normalise)
+
+
+def _model(member: Mapping[str, Any], members: Sequence[Mapping[str, Any]]) -> str:
+    """Return the model of a member, with those of its parameters in which the members differ."""
+    own = member.get("model") or {}
+    every = [(one.get("model") or {}).get("params") or {} for one in members]
+    params = own.get("params") or {}
+    differ = [name for name in params if any(other.get(name) != params[name] for other in every)]
+    told = ", ".join(f"{name} {params[name]}" for name in differ)
+    return f"{own.get('name', NONE)} ({told})" if told else str(own.get("name", NONE))
 
 
 def _member_agreement(path: Path, notes: Notes) -> str | None:

@@ -35,6 +35,9 @@ class Strips:
         self._tested, self._classes = list(tested), classes
         self._calibrated = any(one.calibrated for one in tested)
         self._rows: dict[tuple[str | None, int], dict[str, Array]] = {}
+        self._of_subject: dict[tuple[str, int], list[Decision]] = {}
+        for one in self._tested:
+            self._of_subject.setdefault((one.subject, one.repeat), []).append(one)
 
     def of(self, one: Decision) -> dict[str, Any] | None:
         """Return ``svg``, ``caption`` and ``lines`` (one for each group); None where no value is known."""
@@ -42,10 +45,13 @@ class Strips:
         value = self._value(one, name)
         if value is None:
             return None
-        own = str(one.true) if self._classes is not None else ""
+        own = self._group(one)
         # Folds of other repeats test the same people again.
         groups = dict(self._groups(name, one.repeat))
-        groups[own] = _without(groups[own], value)
+        for visit in self._of_subject[one.subject, one.repeat]:  # other visits of a person are no other people
+            theirs = self._value(visit, name)
+            if theirs is not None:
+                groups[self._group(visit)] = _without(groups[self._group(visit)], theirs)
         what = self._what(name)
         lines = [_line(group, values, value) for group, values in groups.items()]
         low, high = self._ends(groups, value)
@@ -56,6 +62,9 @@ class Strips:
             "lines": lines,
             "value": _figure(value, name),
         }
+
+    def _group(self, one: Decision) -> str:
+        return str(one.true) if self._classes is not None else ""
 
     def _class(self, one: Decision) -> str | None:
         if self._classes is None:
@@ -74,7 +83,7 @@ class Strips:
             for one in self._tested:
                 value = self._value(one, name)
                 if value is not None and one.repeat == repeat:
-                    found.setdefault(str(one.true) if self._classes is not None else "", []).append(value)
+                    found.setdefault(self._group(one), []).append(value)
             self._rows[key] = {group: np.sort(np.asarray(values)) for group, values in found.items()}
         return self._rows[key]
 

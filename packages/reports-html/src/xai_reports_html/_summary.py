@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xai_core import registry
+from xai_core.engine.results import ENSEMBLE
 
+from ._reading import Notes, read_json
 from ._texts import catalogue, counted, listed, plain
 
 if TYPE_CHECKING:
@@ -17,11 +19,13 @@ if TYPE_CHECKING:
     from xai_core.engine.results import RunResults
 
 __all__ = [
+    "NOT_SCORES",
     "between",
     "class_name",
     "components",
     "NONE",
     "described",
+    "is_nested",
     "evaluation_rows",
     "metric_rows",
     "number",
@@ -30,6 +34,8 @@ __all__ = [
 ]
 
 NONE = "\N{EN DASH}"
+NOT_SCORES = ("scan_id", "subject_id", "session_id", "explainer", "fold", "repeat")
+"""Columns of an evaluator's table that say what was scored."""
 _SLOTS = (
     ("role.data", "dataset", "data"),
     ("role.split", "splitter", "split"),
@@ -80,14 +86,20 @@ def who(run: RunResults) -> list[str]:
     people, scans = counted("count.people", subjects["subject_id"].nunique()), counted("count.scans", len(subjects))
     if info.get("classes"):
         classes = [str(name) for name in info["classes"]]
-        counts = subjects["target"].map(lambda value: class_name(value, classes)).value_counts()
-        each = ", ".join(f"{name} {int(counts.get(name, 0))}" for name in classes)
+        each = ", ".join(_of_class(subjects, name, classes) for name in classes)
         opening = plain("done.classes", people=people, scans=scans, counts=each)
     else:
         target = subjects["target"].astype(float)
         low, high, mean = (f"{value:.4g}" for value in (target.min(), target.max(), target.mean()))
         opening = plain("done.values", people=people, scans=scans, low=low, high=high, mean=mean)
-    return [opening, *_left_out(run), _division(run)]
+    return [opening, *_left_out(run), _division(run), *_members(run), *_by_fold(run)]
+
+
+def _of_class(subjects: pd.DataFrame, name: str, classes: Sequence[str]) -> str:
+    """Say how many people are of a class, and where they have several, how many scans."""
+    theirs = subjects[subjects["target"].map(lambda value: class_name(value, classes)) == name]
+    people = theirs["subject_id"].nunique()
+    return f"{name} {people}" if people == len(theirs) else f"{name} {people} ({counted('count.scans', len(theirs))})"
 
 
 def described(run: RunResults) -> list[str]:
@@ -97,7 +109,16 @@ def described(run: RunResults) -> list[str]:
     trained = plain("done.trained", model=model.get("name", "?"), trainer=training.get("name", "?"))
     sentences = [*who(run), trained]
     names = [str(slot.get("id", slot.get("name", "?"))) for slot in config.get("explainers") or []]
-    return [*sentences, plain("done.explained", explainers=listed(names))] if names else sentences
+    said = "done.explained" if run.classes is not None else "done.explained_value"
+    return [*sentences, plain(said, explainers=listed(names))] if names else sentences
+
+
+def _members(run: RunResults) -> list[str]:
+    """Say of an ensemble that it is one: the resolved configuration is that of its first member."""
+    about = read_json(run.folder / ENSEMBLE, Notes()) or {}  # what is wrong with it is noted where its table is made
+    members = about.get("members")
+    names = [str(one.get("name")) for one in members if isinstance(one, dict)] if isinstance(members, list) else []
+    return [plain("done.ensemble", n=len(names), members=listed(names), first=names[0])] if names else []
 
 
 def _left_out(run: RunResults) -> list[str]:
@@ -122,11 +143,28 @@ def _division(run: RunResults) -> str:
         parts.append(plain(f"done.to_{part}", n=low if low == high else plain("done.from_to", low=low, high=high)))
     repeats = int(splits["repeat"].nunique()) if "repeat" in splits.columns else 1
     into = plain("done.once") if folds == 1 else plain("done.into", folds=folds)
-    if repeats > 1:
+    if is_nested(splits):
+        into = plain("done.nested", n=repeats, folds=counted("count.folds", folds // repeats))
+    elif repeats > 1:
         into = plain("done.repeats", n=repeats, folds=counted("count.folds", folds // repeats))
     how = run.config.get("split", {}).get("name", "?")
     key = "done.divided_folds" if folds > 1 else "done.divided"
     return plain(key, into=into, how=how, parts=listed(parts))
+
+
+def is_nested(splits: pd.DataFrame) -> bool:
+    """Whether repeats differ in their validation people only, as in a nested cross-validation."""
+    if "repeat" not in splits.columns or splits["repeat"].nunique() < 2:
+        return False
+    tests = splits[splits["part"] == "test"].groupby(["repeat", "fold"])["subject_id"].agg(frozenset)
+    of_repeats = [frozenset(part) for _, part in tests.groupby(level=0)]
+    return len(set(of_repeats)) == 1
+
+
+def _by_fold(run: RunResults) -> list[str]:
+    """Say that a sweep chose other parameters for other folds: those of the configuration are one fold's."""
+    of_folds = run.config.get("per_fold") or []
+    return [plain("done.per_fold")] if any(of_folds) else []
 
 
 def components(config: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -195,7 +233,7 @@ def evaluation_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Return a row for each explainer and score of an evaluator: n, mean, standard deviation, median, range."""
     if "explainer" not in table:
         return []
-    scores = [name for name in table.columns if name not in ("scan_id", "explainer", "fold", "subject_id")]
+    scores = [name for name in table.columns if name not in NOT_SCORES]
     rows = []
     for explainer, part in table.groupby("explainer", sort=True):
         for name in scores:

@@ -79,6 +79,12 @@ class HtmlReport(Report):
                 "description": "Classes with which a person's relevance by region is compared; null: the first class, "
                 "or everybody else in a regression.",
             },
+            "viewer": {
+                "type": "boolean",
+                "default": False,
+                "description": "Whether a folder also gets the viewer of 'xai view', with a link from each person. It "
+                "holds scans and maps once more: half a megabyte for a person with two maps of 4 mm, 40 of 1 mm.",
+            },
         },
     }
 
@@ -93,6 +99,7 @@ class HtmlReport(Report):
         mosaic: int = 18,
         unsure: float = 0.7,
         controls: Sequence[str] | None = None,
+        viewer: bool = False,
     ) -> None:
         self.mode = mode
         self.max_people = max_people
@@ -104,11 +111,15 @@ class HtmlReport(Report):
         self.mosaic = mosaic
         self.unsure = unsure
         self.controls = controls
+        if viewer and mode != "folder":
+            raise ValueError("viewer is for mode: folder. A single page has no room for it: look with 'xai view'.")
+        self.viewer = viewer
 
     def write(self, run: RunResults, output: Path) -> Path:
         """Write ``index.html``, and beside it ``figures`` (PNG, SVG), ``tables`` (TSV) and what to cite.
 
-        A single page needs none of these and no network; a folder also has ``people`` with a page for each test scan.
+        A single page needs none of these and no network; a folder also has ``people`` with a page for each test scan,
+        and ``viewer`` where that is asked for.
         The same run gives the same bytes. What the run does not hold (scores, maps, histories) is left out, and the
         page says so; tables of analyses that cannot be read are named.
 

@@ -59,6 +59,7 @@ def command(
     """
     from .. import Pipeline
     from ..engine.imagefiles import given_files
+    from ..engine.progress import whole
 
     log_to_stderr()
     pipeline = Pipeline.from_folder(run)
@@ -78,7 +79,10 @@ def command(
     trained = pipeline.all_folds() if fold == "all" else pipeline.fold(fold or 0)
     options: dict[str, Any] = {"covariates": covariates, "allow_training_people": allow_training_people}
     prediction = trained.predict(image, **options)
-    found = trained.explain(image, list(explainers) or None, target, **options)
+    if target is None and fold == "all" and trained.classes is not None:
+        target = str(prediction["prediction"])  # what the folds vote for; it need not be found out twice
+    with whole("Explaining"):
+        found = trained.explain(image, list(explainers) or None, target, **options)
     first = given_files(image)[0]
     folder = output or run / "explained" / first.name.partition(".")[0]
     files = _save(pipeline, first, found, folder, prediction)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..progress import stepping
 from .ensemblefiles import Combine, EnsembleExplanation, MemberMap, explained
 from .ensemblevote import agreement_table, vote
 from .explaining import Explanation
@@ -53,8 +54,9 @@ class AllFolds:
         return RunResults(self.folder).classes
 
     def _folds(self) -> Iterator[TrainedFold]:
-        self.combine.check(len(self.indices))
-        for index in self.indices:
+        indices = self.indices
+        self.combine.check(len(indices))
+        for index in stepping(indices, len(indices), "fold"):
             yield TrainedFold.load(self.config, self.folder, index, self.classes)
 
     def predict(self, image: Image, **options: Any) -> dict[str, Any]:
@@ -118,6 +120,8 @@ class AllFolds:
         first = members[0].sidecar
         names = ("scan_id", "subject_id", "session_id", "explainer_id", "explainer", "params", "target", "target_name")
         about = {**{name: first.get(name) for name in names}, "fold": "all"}
+        if "channels" in first:
+            about["channels"] = first["channels"]  # of a map with several, in their order
         if any(one.sidecar.get(SEEN) for one in members):
             about[SEEN] = True
         return replace(explained(members, self.combine, about, like.image), scan=like.scan)

@@ -221,4 +221,5 @@ def _about(members: Sequence[Member], key: _Key, row: Mapping[Any, Any]) -> dict
         "fold": key[1],
         "target": target,
         "target_name": "value" if classes is None else classes[target],
+        **({"channels": sidecar["channels"]} if "channels" in sidecar else {}),  # of a map with several, in their order
     }

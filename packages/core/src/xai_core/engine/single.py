@@ -15,6 +15,7 @@ from torch import nn
 
 from .. import registry
 from ..errors import InputError
+from ..progress import stepping
 from ..schemas import did_you_mean
 from .explaining import Explanation, explain_subject
 from .folds import FoldModel
@@ -193,7 +194,8 @@ class TrainedFold:
         mark = self._admitted(scan, allow=allow_training_people)
         seed = self.config["seed"]
         found = {
-            name: explain_subject(self.loaded, slots[name], scan, prepared, seed=seed, target=index) for name in wanted
+            name: explain_subject(self.loaded, slots[name], scan, prepared, seed=seed, target=index)
+            for name in stepping(wanted, len(wanted), str)
         }
         shown = as_nifti(image_of(scan))
         return {name: replace(one, sidecar={**one.sidecar, **mark}, scan=shown) for name, one in found.items()}

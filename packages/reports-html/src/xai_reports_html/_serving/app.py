@@ -21,6 +21,7 @@ from xai_core import InputError
 
 from .._viewer.pages import page, refusal
 from .._viewer.server import TYPES
+from .channels import mismatches, same_files
 from .guard import Guard
 from .jobs import BusyError, Job
 from .place import grid_of
@@ -176,9 +177,13 @@ class App:
         warnings = offer.beyond(wanted.covariates)
         if scan is not None and offer.has_mask(scan):
             warnings.append(_MASK)
+        if scan is None:
+            warnings += mismatches(offer.channels, offer.words, [upload.name for upload in uploads])
+            warnings += same_files([upload.path for upload in uploads], offer.channels)
         request = {
             "run": str(offer.results.folder.absolute()),
             "images": images,
+            "names": images if scan is not None else [upload.name for upload in uploads],
             "stem": scan or "scan",
             "source": title if scan is None else images[0],
             "covariates": wanted.covariates,

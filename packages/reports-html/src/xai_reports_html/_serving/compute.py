@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xai_core import InputError
+from xai_core.progress import Listener, listening
 
-from .worker import FailedError, Request, Tell
+from .worker import FailedError, Request, Steps, Tell
 
 if TYPE_CHECKING:
     from xai_core import Run
@@ -24,6 +26,8 @@ __all__ = ["explain"]
 SEEN_CODE = "seen"
 """The scan is of somebody whom the network was trained or validated on."""
 
+_PAUSE = 0.1  # seconds between two reports of the same work
+
 _runs: dict[str, Run] = {}
 
 
@@ -31,11 +35,12 @@ def explain(request: Request, tell: Tell) -> dict[str, Any]:
     """Carry out a request and leave the files of its result in its folder.
 
     Args:
-        request: ``run`` (folder), ``images`` (a file for each channel), ``stem`` (what the maps' names begin with),
-            ``source`` (for the sidecars), ``covariates``, ``fold`` (a number or ``"all"``), ``explainers`` (ids),
-            ``target`` (class or None), ``allow`` (training people), ``folder``, ``key`` (of the volumes in the viewer),
-            ``warnings`` (that are known before) and ``place`` (of ``place.placed``).
-        tell: Told each step.
+        request: ``run`` (folder), ``images`` (a file for each channel), ``names`` (what their owner calls them),
+            ``stem`` (what the maps' names begin with), ``source`` (for the sidecars), ``covariates``, ``fold`` (a
+            number or ``"all"``), ``explainers`` (ids), ``target`` (class or None), ``allow`` (training people),
+            ``folder``, ``key`` (of the volumes in the viewer), ``warnings`` (that are known before) and ``place`` (of
+            ``place.placed``).
+        tell: Told each step, and how far the explanation is.
 
     Returns:
         What the page shows: ``prediction``, ``explained``, ``seen``, ``warnings``, ``files`` and ``person``, as the
@@ -78,9 +83,32 @@ def _computed(
         target = request["target"]
         if target is None and fold == "all" and run.classes is not None:
             target = str(prediction["prediction"])  # what the folds vote for; it need not be found out twice
-        return prediction, network.explain(image, request["explainers"], target, **options)
+        with listening(_throttled(lambda far: tell("explaining", far))):
+            return prediction, network.explain(image, request["explainers"], target, **options)
     except InputError as error:
-        raise FailedError(str(error), SEEN_CODE if "allow_training_people" in str(error) else "") from error
+        told = _in_their_names(str(error), request)
+        raise FailedError(told, SEEN_CODE if "allow_training_people" in told else "") from error
+
+
+def _throttled(listener: Listener) -> Listener:
+    """Pass on what begins, and the rest now and then: thousands of windows a second need not be told."""
+    last, before = 0.0, ""
+
+    def tell(far: Steps) -> None:
+        nonlocal last, before
+        now, name = time.monotonic(), "/".join(one.what for one in far)
+        if name != before or now - last > _PAUSE:
+            last, before = now, name
+            listener(far)
+
+    return tell
+
+
+def _in_their_names(text: str, request: Request) -> str:
+    """Name files as their owner does; where they lie here says nothing to anybody."""
+    for path, name in zip(request["images"], request.get("names") or (), strict=False):
+        text = text.replace(path, name)
+    return text
 
 
 def _saved(
@@ -134,7 +162,9 @@ def _result(
         "prediction": {name: _plain(value) for name, value in prediction.items() if name != SEEN},
         "explained": str(sidecar["target_name"]),
         "seen": seen,
-        "warnings": list(dict.fromkeys([*request["warnings"], *warned, *warnings])),
+        "warnings": list(
+            dict.fromkeys([*request["warnings"], *(_in_their_names(one, request) for one in warned), *warnings])
+        ),
         "files": [{"explainer": name, **one} for name in maps for one in files[name]],
         "person": person,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 import shutil
 import threading
@@ -14,7 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from .worker import Compute, DiedError, FailedError, Request, Worker
+from xai_core.progress import share
+
+from .worker import Compute, DiedError, FailedError, Request, Steps, Worker
 
 __all__ = ["BusyError", "Job", "Jobs"]
 
@@ -42,6 +45,7 @@ class Job:
         title: What the page calls it.
         uploads: Files that are removed when it has ended.
         step: What is being done.
+        far: How far that is; empty where it is not known.
         result: Where it is done.
         error: Why it failed, and ``code``, what the page has its own words for.
     """
@@ -53,6 +57,7 @@ class Job:
     uploads: list[Path]
     state: State = "waiting"
     step: str = ""
+    far: Steps = ()
     result: dict[str, Any] | None = None
     error: str = ""
     code: str = ""
@@ -70,7 +75,13 @@ class Job:
         return {
             "id": self.id, "number": self.number, "title": self.title, "state": self.state, "step": self.step,
             "seconds": round(took, 1), "error": self.error, "code": self.code, "result": self.result,
+            "share": round(share(self.far), 4),
+            "far": [{"what": one.what, "done": _finite(one.done), "total": _finite(one.total)} for one in self.far],
         }  # fmt: skip
+
+
+def _finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None  # a stranger's explainer may report anything
 
 
 class Jobs:
@@ -189,8 +200,8 @@ class Jobs:
             return self._worker
 
     def _carry_out(self, job: Job) -> None:
-        def tell(step: str) -> None:
-            job.step = step
+        def tell(step: str, far: Steps = ()) -> None:
+            job.step, job.far = step, far
 
         found, error, code = None, "", ""
         try:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from xai_core import InputError, registry
 from xai_core.engine.results import ENSEMBLE, RunResults
 
+from .channels import channel_words
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -122,6 +124,11 @@ class Offer:
         rows = {str(row["scan_id"]): row for row in self._subjects.to_dict("records")}
         return self._files(rows[scan])
 
+    @cached_property
+    def words(self) -> list[list[str]]:
+        """By which the name of a file tells its channel; see ``channel_words``."""
+        return channel_words(self.channels, self._subjects.to_dict("records")) if len(self.channels) > 1 else [[]]
+
     def has_mask(self, scan: str) -> bool:
         """Whether the study gives this scan a mask."""
         if "mask" not in self._subjects:
@@ -135,6 +142,7 @@ class Offer:
             "folds": self.folds,
             "classes": None if self.classes is None else list(self.classes),
             "channels": list(self.channels),
+            "words": self.words,
             "covariates": self.covariates,
             "people": self.people,
         }

@@ -13,11 +13,14 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from xai_core import XaiError
+from xai_core.progress import Step
 
-__all__ = ["Compute", "DiedError", "FailedError", "Request", "Tell", "Worker"]
+__all__ = ["Compute", "DiedError", "FailedError", "Request", "Steps", "Tell", "Worker"]
 
 Request = dict[str, Any]
-Tell = Callable[[str], None]
+Steps = tuple[Step, ...]
+Tell = Callable[..., None]
+"""Called with the step that begins, and with how far it is (``xai_core.progress``) where that is known."""
 Compute = Callable[[Request, Tell], dict[str, Any]]
 """Carries out a request, tells the step that it begins, and returns what JSON can hold."""
 
@@ -69,7 +72,7 @@ class Worker:
             while True:
                 kind, content = self._pipe.recv()
                 if kind == "step":
-                    tell(content)
+                    tell(*content)
                 elif kind == "done":
                     return dict(content)
                 else:
@@ -107,7 +110,7 @@ def _work(pipe: Connection, compute: Compute) -> None:
             return
         # What libraries write aside goes with the folder of the job, also when this process is ended in the middle.
         tempfile.tempdir = request["folder"]
-        pipe.send(_outcome(compute, request, lambda step: pipe.send(("step", step))))
+        pipe.send(_outcome(compute, request, lambda step, far=(): pipe.send(("step", (step, far)))))
 
 
 def _outcome(compute: Compute, request: Request, tell: Tell) -> tuple[str, Any]:

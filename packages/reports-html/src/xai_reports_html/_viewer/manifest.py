@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,43 +42,47 @@ class Viewed:
 
 
 def viewed(
-    run: RunResults, scans: Sequence[str] | None = None, atlas: tuple[Path, Mapping[int, str]] | None = None
+    run: RunResults,
+    scans: Sequence[str] | None = None,
+    atlas: tuple[Path, Mapping[int, str]] | None = None,
+    pages: Mapping[tuple[str, int], str] | None = None,
 ) -> Viewed:
-    """Collect what there is to see.
+    """Collect what there is to see; of a run that is not finished, what it has so far.
+
+    A scan or a truth whose file is no longer there is left out, so that its maps can still be looked at.
 
     Args:
         run: A run with relevance maps.
         scans: Scan ids or people; None: all that were explained.
         atlas: An image of labels in the space of the scans (MNI where they were registered to it) and their names;
             None: none is shown.
+        pages: Addresses of pages about people, as seen from the viewer, by scan id and fold.
 
     Raises:
         InputError: There are no maps, or none of a scan.
     """
-    explainers = [str(slot["id"]) for slot in run.config.get("explainers") or []]
     maps: dict[_Tested, dict[str, MapRecord]] = defaultdict(dict)
     for record in run.maps():
         maps[record.scan_id, record.fold][record.explainer] = record
     if not maps:
-        raise InputError(f"{run.folder} has no relevance maps to look at. Add explainers and run 'xai run' again.")
+        raise InputError(_no_maps(run))
+    explainers = _explainers(run, maps.values())
     chosen = _chosen(sorted(maps), maps, scans, run)
-    rows = {(str(row["scan_id"]), int(row["fold"])): row for row in run.predictions().to_dict("records")}
+    rows = _predictions(run)
     files: dict[str, Path] = {}
     people = []
     for number, tested in enumerate(chosen):
         records = maps[tested]
         first = next(iter(records.values()))
         person = _person(tested, first, rows.get(tested, {}), run.classes)
-        if first.image is not None:
-            files[f"p{number}-scan"] = first.image
-        if first.ground_truth is not None:
-            files[f"p{number}-truth"] = first.ground_truth
+        there = {"scan": _existing(first.image), "truth": _existing(first.ground_truth)}
+        files |= {f"p{number}-{kind}": path for kind, path in there.items() if path is not None}
+        if pages and tested in pages:
+            person["page"] = pages[tested]
         for name, record in records.items():
             files[f"p{number}-m{explainers.index(name)}"] = record.path
         shown = [explainers.index(name) for name in records]
-        people.append(
-            person | {"maps": sorted(shown), "scan": first.image is not None, "truth": first.ground_truth is not None}
-        )
+        people.append(person | {"maps": sorted(shown)} | {kind: path is not None for kind, path in there.items()})
     names = {} if atlas is None else dict(atlas[1])
     if atlas is not None:
         files["atlas"] = atlas[0]
@@ -86,12 +90,36 @@ def viewed(
         "name": str(run.config.get("name", run.folder.name)),
         "task": run.task,
         "classes": None if run.classes is None else list(run.classes),
+        "channels": list(run.channels or ()),
         "explainers": explainers,
         "people": people,
         "atlas": atlas is not None,
         "space": _space(run, next(iter(maps.values()))),
     }
     return Viewed(manifest, files, names)
+
+
+def _no_maps(run: RunResults) -> str:
+    if run.config.get("explainers"):
+        return f"{run.folder} has no relevance maps yet. They come when a fold is trained and its people are explained."
+    return f"{run.folder} has no relevance maps to look at. Add explainers and run 'xai run' again."
+
+
+def _explainers(run: RunResults, maps: Iterable[Mapping[str, MapRecord]]) -> list[str]:
+    """Return the explainers of the configuration, and then those whose maps an earlier one left."""
+    known = [str(slot.get("id", slot["name"])) for slot in run.config.get("explainers") or []]
+    return known + sorted({name for records in maps for name in records}.difference(known))
+
+
+def _predictions(run: RunResults) -> dict[_Tested, Mapping[Any, Any]]:
+    """Return the predictions; none while networks are still trained."""
+    if not (run.folder / "predictions.tsv").is_file():
+        return {}
+    return {(str(row["scan_id"]), int(row["fold"])): row for row in run.predictions().to_dict("records")}
+
+
+def _existing(path: Path | None) -> Path | None:
+    return path if path is not None and path.is_file() else None
 
 
 def _chosen(

@@ -16,7 +16,10 @@ from .volumes import label_volume, map_volume, scan_volume
 
 __all__ = ["PAGES", "assigned", "every_page", "locales", "page", "refusal", "script"]
 
-PAGES = ("index.html", "viewer.css", "state.js", "volumes.js", "clusters.js", "panels.js", "main.js")
+PAGES = (
+    "index.html", "viewer.css", "state.js", "volumes.js", "people.js", "clusters.js", "panels.js", "paint.js",
+    "relevance.js", "controls.js", "main.js",
+)  # fmt: skip
 """Files of the viewer that are the same for every run."""
 
 

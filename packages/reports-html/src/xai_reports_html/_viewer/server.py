@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Lock, Thread
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -47,8 +49,10 @@ def serve(viewed: Viewed, port: int, language: Mapping[str, str] | None = None) 
     """
     known = frozenset(every_page(viewed))
 
+    locks: defaultdict[str, Lock] = defaultdict(Lock)
+
     @lru_cache(maxsize=_KEPT)
-    def content(name: str) -> bytes:
+    def made(name: str) -> bytes:
         try:
             return page(name, viewed, language)
         except InputError as error:
@@ -56,12 +60,25 @@ def serve(viewed: Viewed, port: int, language: Mapping[str, str] | None = None) 
                 raise
             return refusal(name.removeprefix("data/").removesuffix(".js"), str(error))
 
+    def content(name: str) -> bytes:
+        with locks[name]:  # who asks for what is being made waits for it
+            return made(name)
+
     try:
-        return ThreadingHTTPServer(("127.0.0.1", port), _handler(known, content))
+        server = ThreadingHTTPServer(("127.0.0.1", port), _handler(known, content))
     except OSError as error:
         raise InputError(
             f"Port {port} cannot be used: {error.strerror or error}. Give another one with --port."
         ) from error
+    for name in _first(viewed):  # made while the browser starts
+        Thread(target=content, args=(name,), daemon=True).start()
+    return server
+
+
+def _first(viewed: Viewed) -> list[str]:
+    """Return the names of the volumes that the page asks for first."""
+    maps = [f"p0-m{number}" for person in viewed.manifest["people"][:1] for number in person["maps"][:1]]
+    return [f"data/{name}.js" for name in ("p0-scan", *maps) if name in viewed.files]
 
 
 def _handler(known: frozenset[str], content: Callable[[str], bytes]) -> type[BaseHTTPRequestHandler]:

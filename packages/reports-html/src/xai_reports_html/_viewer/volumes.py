@@ -81,28 +81,48 @@ def about_map(data: Array, affine: Array) -> dict[str, Any]:
 
     Returns:
         ``quantiles``: of the absolute relevance where it is not zero, for the percentiles 0, 0.1 ... 100; ``largest``:
-        of the absolute relevance; ``sum``; ``slices``: for x, y and z the centres of the slices in mm and the sums of
-        the positive and of the negative relevance in each.
+        of the absolute relevance; ``sum``; ``peaks``: value and voxel of the strongest positive and negative relevance
+        (None: there is none); ``slices``: for x, y and z the centres of the slices in mm and the sums of the positive
+        and of the negative relevance in each.
     """
-    strength = np.abs(data[data != 0]).astype(np.float64)
-    quantiles = np.quantile(strength, np.linspace(0, 1, _STEPS + 1)) if strength.size else np.zeros(_STEPS + 1)
+    strength = np.sort(np.abs(data[data != 0]))
+    parts = {"positive": np.maximum(data, 0), "negative": np.minimum(data, 0)}
+    sums = {sign: _slice_sums(part) for sign, part in parts.items()}
     slices = {}
     for axis, name in enumerate("xyz"):
-        others = tuple(other for other in range(3) if other != axis)
         middle = (np.array(data.shape) - 1) / 2
         places = np.repeat(middle[None], data.shape[axis], axis=0)
         places[:, axis] = np.arange(data.shape[axis])
-        slices[name] = {
-            "mm": (places @ affine[:3, :3].T + affine[:3, 3])[:, axis].tolist(),
-            "positive": np.where(data > 0, data, 0).sum(axis=others, dtype=np.float64).tolist(),
-            "negative": np.where(data < 0, data, 0).sum(axis=others, dtype=np.float64).tolist(),
-        }
+        mm = (places @ affine[:3, :3].T + affine[:3, 3])[:, axis].tolist()
+        slices[name] = {"mm": mm} | {sign: found[axis].tolist() for sign, found in sums.items()}
     return {
-        "quantiles": [float(f"{value:.6g}") for value in quantiles],
-        "largest": float(strength.max()) if strength.size else 0.0,
+        "quantiles": [float(f"{value:.6g}") for value in _quantiles(strength)],
+        "largest": float(strength[-1]) if strength.size else 0.0,
         "sum": float(data.sum(dtype=np.float64)),
+        "peaks": {sign: _peak(np.abs(part), part) for sign, part in parts.items()},
         "slices": slices,
     }
+
+
+def _quantiles(ordered: Array) -> Array:
+    """Return ``numpy.quantile`` of sorted values (linear); sorting 32-bit numbers is several times faster."""
+    if not ordered.size:
+        return np.zeros(_STEPS + 1)
+    places = np.linspace(0, ordered.size - 1, _STEPS + 1)
+    low = np.floor(places).astype(np.int64)
+    below = ordered[low].astype(np.float64)
+    above = ordered[np.minimum(low + 1, ordered.size - 1)].astype(np.float64)
+    return np.asarray(below + (above - below) * (places - low))
+
+
+def _slice_sums(part: Array) -> tuple[Array, Array, Array]:
+    columns = part.sum(axis=2, dtype=np.float64)
+    return columns.sum(axis=1), columns.sum(axis=0), part.sum(axis=(0, 1), dtype=np.float64)
+
+
+def _peak(strength: Array, part: Array) -> dict[str, Any] | None:
+    at = np.unravel_index(int(strength.argmax()), strength.shape)
+    return {"value": float(part[at]), "at": [int(i) for i in at]} if part[at] else None
 
 
 def _place(affine: Array, own: Array, shape: tuple[int, ...]) -> dict[str, Any]:

@@ -41,6 +41,7 @@
       byId("serve-target").value = kept.target === null ? "" : "c" + offer.classes.indexOf(kept.target);
     }
     known();
+    check();
   }
 
   function buildExplainers() {
@@ -85,7 +86,9 @@
   function known() {
     helps();
     const found = person(), typed = byId("serve-person").value;
-    const told = found ? (found.folds.length ? text("serve_unseen") + " " + found.folds.join(", ") : text("serve_all_seen")) : typed ? text("serve_unknown") : "";
+    const theirs = offer.people.filter(function (one) { return one.subject === typed; });
+    const none = theirs.length > 1 ? text("serve_several") + " " + theirs.map(function (one) { return one.id; }).join(", ") : typed ? text("serve_unknown") : "";
+    const told = found ? (found.folds.length ? text("serve_unseen") + " " + found.folds.join(", ") : text("serve_all_seen")) : none;
     byId("serve-known").textContent = told;
     return found;
   }
@@ -105,6 +108,7 @@
     files[i] = null;
     byId("serve-file-" + i).value = "";
     byId("serve-name-" + i).textContent = "";
+    check();
   }
 
   /* Covariates of the person before are nobody's now. */
@@ -116,11 +120,44 @@
     }
     files[i] = file;
     byId("serve-name-" + i).textContent = file.name;
+    check();
+  }
+
+  /* The channel that a file's name tells, or -1. */
+  function told(name) {
+    const words = new Set(name.toLowerCase().replace(/\.nii(\.gz)?$/, "").split(/[^a-z0-9]+/));
+    const found = offer.words.map(function (known, i) { return known.some(function (word) { return words.has(word); }) ? i : -1; });
+    const those = found.filter(function (i) { return i >= 0; });
+    return those.length === 1 ? those[0] : -1;
+  }
+
+  /* Files in the order of the channels: by their names where these tell it, or as they came. */
+  function ordered(given) {
+    const found = given.map(function (file) { return told(file.name); });
+    const known = found.filter(function (i) { return i >= 0; });
+    if (new Set(known).size !== known.length) return null; // two of one channel
+    const result = new Array(given.length).fill(null), left = [];
+    given.forEach(function (file, k) { if (found[k] >= 0) result[found[k]] = file; else left.push(file); });
+    return result.map(function (file) { return file || left.shift(); });
+  }
+
+  /* Says of several files how sure their order is: two that change places give a map that looks right. */
+  function check() {
+    if (offer.channels.length < 2) return;
+    let doubt = "";
+    files.forEach(function (file, i) {
+      const said = file ? told(file.name) : -1;
+      if (said >= 0 && said !== i) doubt = file.name + ": " + text("serve_other_channel") + " " + offer.channels[said] + ".";
+      else if (file && said < 0 && !doubt) doubt = text("serve_check_channels");
+    });
+    byId("serve-order").textContent = doubt;
   }
 
   function dropped(list) {
-    const given = Array.from(list);
-    if (given.length !== offer.channels.length) return text("serve_one_file") + " " + names().join(", ");
+    const several = Array.from(list);
+    if (several.length !== offer.channels.length) return text("serve_one_file") + " " + names().join(", ");
+    const given = several.length > 1 ? ordered(several) : several;
+    if (given === null) return text("serve_one_file") + " " + names().join(", ") + ". " + text("serve_same_channel");
     given.forEach(function (file, i) { byId("serve-file-" + i).value = ""; chose(i, file); });
     byId("serve").open = true;
     return "";

@@ -3,7 +3,7 @@
 (function () {
   const XAI = window.XAI, form = XAI.form, byId = XAI.panels.byId, text = XAI.panels.text, made = form.made;
   const SESSION = document.querySelector("meta[name=xai-session]").content;
-  const STEPS = ["starting", "loading", "predicting", "explaining", "drawing"];
+  const FOLD = "fold"; // what the framework calls the first level of an ensemble
   const PAUSE = 500; // ms between two questions while something is computed
   const shown = new Map(); // results by the key of their volumes
   let own = null, jobs = [], failure = null, asking = false, sending = null;
@@ -72,13 +72,33 @@
   function progress() {
     const mine = job(), busy = mine && (mine.state === "waiting" || mine.state === "running");
     byId("serve-progress").hidden = !busy && !sending;
-    if (sending) { set("serve-step", text("serve_state_sending")); byId("serve-bar").removeAttribute("value"); return; }
+    if (sending) { set("serve-step", text("serve_state_sending")); set("serve-far", ""); byId("serve-bar").removeAttribute("value"); return; }
     if (!busy) return;
     const waiting = jobs.filter(function (one) { return one.state === "waiting"; }).length;
     const step = mine.state === "waiting" ? text("serve_state_waiting") + " " + mine.ahead : text("serve_step_" + mine.step) + " …";
     set("serve-step", step + (mine.state === "running" && waiting ? " (" + text("serve_waiting") + " " + waiting + ")" : ""));
-    byId("serve-bar").value = mine.state === "waiting" ? 0 : STEPS.indexOf(mine.step) + 0.5;
+    bar(mine);
+    set("serve-far", far(mine)); // no status: a screen reader would speak every percent
     byId("serve-bar").title = mine.seconds.toFixed(0) + " s";
+  }
+
+  /* Where in a step it is: fold, explainer, and what the explainer itself says. */
+  function far(mine) {
+    if (!mine.far.length) return "";
+    const number = XAI.panels.number, own = mine.far[0].what === FOLD ? 1 : 0, told = mine.far.map(function (one, i) {
+      if (one.what === FOLD) return text("fold") + " " + (Math.min(one.done + 1, one.total)) + "/" + one.total;
+      if (i === own) return one.what;
+      return one.what + (one.done === null || one.total === null ? "" : " " + number(one.done) + "/" + number(one.total));
+    });
+    return told.join(", ") + (mine.share > 0 ? ": " + Math.floor(100 * mine.share) + " %" : "");
+  }
+
+  /* Moves where it is known how far the step is. */
+  function bar(mine) {
+    const element = byId("serve-bar");
+    if (mine.state === "waiting") element.value = 0;
+    else if (mine.share > 0) element.value = mine.share;
+    else element.removeAttribute("value");
   }
 
   /* Only what has changed is written: a screen reader speaks each change. */

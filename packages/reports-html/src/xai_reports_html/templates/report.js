@@ -29,7 +29,7 @@
   });
 
   if (!$("people-data")) return;
-  const { columns, rows, links, words } = JSON.parse($("people-data").textContent);
+  const { columns, rows, links, viewer, words } = JSON.parse($("people-data").textContent);
   const table = $("people-table"), body = table.tBodies[0], state = { sort: 0, down: false, page: 0, size: 25 };
   const filters = columns.map(() => "");
   let found = rows.map((_, index) => index);
@@ -93,6 +93,14 @@
     heads.forEach((head, index) => head.setAttribute(
       "aria-sort", index !== state.sort ? "none" : state.down ? "descending" : "ascending"));
   }
+  function shownIn(address, scan) {
+    const link = document.createElement("a");
+    link.className = "viewer";
+    link.href = address;
+    link.textContent = words.viewer;
+    link.setAttribute("aria-label", `${words.viewer} ${scan}`);
+    return link;
+  }
   function line(row) {
     const element = document.createElement("tr");
     rows[row].forEach((cell, index) => {
@@ -105,6 +113,7 @@
         link.href = links[row];
         link.textContent = text;
         box.append(link);
+        if (viewer[row]) box.append(" ", shownIn(viewer[row], text));
       } else box.textContent = text;
       if (columns[index].key === "decision" && cell === words.wrong) box.classList.add("bad");
       if (columns[index].key === "certainty" && cell === words.unsure) box.classList.add("bad");

@@ -2,59 +2,70 @@
 /* Clusters: voxels above the threshold, of one sign, that share a face. */
 (function () {
   const XAI = (window.XAI = window.XAI || {});
+  const BUCKETS = 1 << 15; // the sign is left out; exponent and the first 7 bits of the mantissa
 
-  /* Returns {label: Int32Array (0: below), found: [{voxels, peak, at}]}; clusters in the order of their first voxel. */
-  function labelled(values, shape, threshold, signs) {
-    const nx = shape[0], nxy = shape[0] * shape[1], n = values.length;
-    const label = new Int32Array(n);
-    const found = [];
-    const stack = new Int32Array(1 << 16);
-    let more = []; // where the stack overflows
-    function inside(index, sign) {
-      const value = values[index] * sign;
-      return value > 0 && value >= threshold;
-    }
-    for (let start = 0; start < n; start++) {
-      if (label[start] !== 0) continue;
-      const first = values[start];
-      if (first === 0 || first !== first) continue;
-      const sign = first > 0 ? 1 : -1;
-      if ((sign > 0 && signs === "negative") || (sign < 0 && signs === "positive") || !inside(start, sign)) continue;
-      const cluster = { voxels: 0, peak: first, at: start };
-      found.push(cluster);
-      const number = found.length;
-      let depth = 0;
-      label[start] = number;
-      stack[depth++] = start;
-      while (depth > 0 || more.length > 0) {
-        const index = depth > 0 ? stack[--depth] : more.pop();
-        cluster.voxels++;
-        if (values[index] * sign > cluster.peak * sign) { cluster.peak = values[index]; cluster.at = index; }
-        const i = index % nx, j = Math.floor((index % nxy) / nx), k = Math.floor(index / nxy);
-        const next = [
-          i > 0 ? index - 1 : -1, i < shape[0] - 1 ? index + 1 : -1,
-          j > 0 ? index - nx : -1, j < shape[1] - 1 ? index + nx : -1,
-          k > 0 ? index - nxy : -1, k < shape[2] - 1 ? index + nxy : -1,
-        ];
-        for (const other of next) {
-          if (other < 0 || label[other] !== 0 || !inside(other, sign)) continue;
-          label[other] = number;
-          if (depth < stack.length) stack[depth++] = other; else more.push(other);
-        }
-      }
-    }
-    return { label: label, found: found };
+  /* Prepares a map (Float32Array): voxels that are not zero, the strongest first, so that a threshold takes the first
+     ones. Bits of a positive float, read as a whole number, keep its order. */
+  function prepared(values, shape) {
+    const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+    const ends = new Uint32Array(BUCKETS + 1);
+    for (let i = 0; i < bits.length; i++) if ((bits[i] << 1) !== 0) ends[BUCKETS - 1 - ((bits[i] & 0x7fffffff) >>> 16)]++;
+    let sum = 0;
+    const next = new Uint32Array(BUCKETS);
+    for (let b = 0; b < BUCKETS; b++) { next[b] = sum; sum += ends[b]; ends[b] = sum; }
+    const order = new Uint32Array(sum);
+    for (let i = 0; i < bits.length; i++) if ((bits[i] << 1) !== 0) order[next[BUCKETS - 1 - ((bits[i] & 0x7fffffff) >>> 16)]++] = i;
+    return { values: values, shape: shape, order: order, ends: ends, label: new Int32Array(values.length), used: 0, stack: new Int32Array(1 << 12) };
   }
 
-  /* The map without what is below the threshold or in a cluster of fewer voxels than `smallest`. */
-  function kept(values, clusters, smallest) {
-    const shown = new Float32Array(values.length);
-    const large = clusters.found.map(function (cluster) { return cluster.voxels >= smallest; });
-    for (let index = 0; index < values.length; index++) {
-      const number = clusters.label[index];
-      if (number !== 0 && large[number - 1]) shown[index] = values[index];
+  /* How many voxels of the order may reach the threshold. */
+  function reach(of, threshold) {
+    const float = new Float32Array([Math.max(0, threshold)]);
+    return of.ends[BUCKETS - 1 - (new Uint32Array(float.buffer)[0] >>> 16)];
+  }
+
+  /* Returns [{voxels, peak, at}], the largest first; `of.label` then holds their numbers from 1 (0: below). */
+  function labelled(of, threshold, signs) {
+    const values = of.values, order = of.order, label = of.label, found = [];
+    for (let n = 0; n < of.used; n++) label[order[n]] = 0;
+    of.used = reach(of, threshold);
+    for (let n = 0; n < of.used; n++) {
+      const start = order[n], sign = values[start] > 0 ? 1 : -1;
+      if (label[start] !== 0 || values[start] * sign < threshold) continue;
+      if ((sign > 0 && signs === "negative") || (sign < 0 && signs === "positive")) continue;
+      found.push(filled(of, start, sign, threshold, found.length + 1));
     }
-    return shown;
+    return found;
+  }
+
+  function filled(of, start, sign, threshold, number) {
+    const values = of.values, label = of.label, [nx, ny, nz] = of.shape, nxy = nx * ny;
+    const steps = [-1, 1, -nx, nx, -nxy, nxy], cluster = { number: number, voxels: 0, peak: values[start], at: start };
+    let stack = of.stack, depth = 1;
+    stack[0] = start;
+    label[start] = number;
+    while (depth > 0) {
+      if (depth + steps.length > stack.length) { stack = new Int32Array(2 * stack.length); stack.set(of.stack); of.stack = stack; }
+      const index = stack[--depth], strength = values[index] * sign, best = cluster.peak * sign;
+      cluster.voxels++;
+      if (strength > best || (strength === best && index < cluster.at)) { cluster.peak = values[index]; cluster.at = index; }
+      const k = (index / nxy) | 0, rest = index - k * nxy, j = (rest / nx) | 0, i = rest - j * nx;
+      for (let d = 0; d < 6; d++) {
+        if ((d === 0 && i === 0) || (d === 1 && i === nx - 1) || (d === 2 && j === 0) || (d === 3 && j === ny - 1) || (d === 4 && k === 0) || (d === 5 && k === nz - 1)) continue;
+        const other = index + steps[d];
+        if (label[other] !== 0) continue;
+        const value = values[other] * sign;
+        if (value >= threshold && value > 0) { label[other] = number; stack[depth++] = other; }
+      }
+    }
+    return cluster;
+  }
+
+  /* For each label, 1 where its cluster has at least `smallest` voxels. */
+  function large(found, smallest) {
+    const kept = new Uint8Array(found.length + 1);
+    for (const cluster of found) if (cluster.voxels >= smallest) kept[cluster.number] = 1;
+    return kept;
   }
 
   function place(index, shape) {
@@ -62,5 +73,5 @@
     return [index % nx, Math.floor((index % nxy) / nx), Math.floor(index / nxy)];
   }
 
-  XAI.clusters = { labelled: labelled, kept: kept, place: place };
+  XAI.clusters = { prepared: prepared, labelled: labelled, large: large, place: place };
 })();

@@ -1,128 +1,52 @@
 "use strict";
-/* Joins state, volumes and panels to NiiVue. */
+/* Joins state, volumes, colours and panels to NiiVue. */
 (function () {
-  const XAI = window.XAI, panels = XAI.panels, byId = panels.byId, manifest = XAI.manifest, people = manifest.people;
+  const XAI = window.XAI, panels = XAI.panels, byId = panels.byId, manifest = XAI.manifest, people = manifest.people, key = XAI.people.key;
   const state = XAI.state.read();
   const LAYOUTS = { planes: 3, axial: 0, coronal: 1, sagittal: 2, all: 3, render: 4 };
   const NEVER = 0, ALWAYS = 1; // the 3D rendering among the planes
   const AXES = { x: 0, y: 1, z: 2 };
-  const SETTLE = 150; // ms after the last change until clusters are looked for
-  // Dark to light away from zero, as in the report; the first entry is what lies below the threshold.
-  const FOR = { R: [153, 153, 245, 255], G: [5, 5, 92, 237], B: [13, 13, 13, 89], A: [0, 255, 255, 255], I: [0, 1, 128, 255] };
-  const AGAINST = { R: [20, 20, 13, 166], G: [26, 26, 128, 250], B: [158, 158, 242, 255], A: [0, 255, 255, 255], I: [0, 1, 128, 255] };
-  // NiiVue's colours from zero to the limit with nothing below the threshold: a colour keeps its meaning when the
-  // threshold moves.
-  const TRANSPARENT_BELOW = 1;
-  const EXACT = 1 - 1e-6; // a voxel at the threshold is shown, as the table of clusters counts it
-  const now = { scan: null, map: null, raw: null, atlas: null, truth: null, mm: null, turn: 0, clusters: null };
+  const SOON = 200; // ms
+  const SETTLE = 250; // ms after the last change until clusters are listed and a slow 3D rendering follows
+  const now = { scan: null, map: null, atlas: null, truth: null, mm: null, turn: 0 };
   let nv = null, settling = 0, frame = 0;
-
-  for (const person of people) person.several = people.filter(function (other) { return other.id === person.id; }).length > 1;
-
-  /* The beginning of the names of a person's volumes. */
-  function key(number) { return people[number].key || "p" + number; }
 
   /* For the parts of a page that are not the viewer's own. */
   function tell(name) { document.dispatchEvent(new CustomEvent(name)); }
 
   function label(person) { return person.several ? person.id + " (" + panels.text("fold") + " " + person.fold + ")" : person.id; }
 
-  function current() {
-    const found = people.findIndex(function (p) { return p.id === state.scan && (state.fold === "" || String(p.fold) === state.fold); });
-    return found < 0 ? 0 : found;
-  }
-
-  function explainer(person) {
-    const wanted = manifest.explainers.indexOf(state.explainer);
-    return person.maps.includes(wanted) ? wanted : person.maps[0];
-  }
-
-  /* Where the colours begin and end, in the map's own units. */
-  function ends() {
-    const about = now.map.about;
-    const value = function (step) {
-      return state.scaling === "percentile" ? about.quantiles[step] : (about.largest * step) / 1000;
-    };
-    const threshold = value(state.threshold), limit = Math.max(value(state.limit), value(state.threshold));
-    return { threshold: threshold, limit: limit > 0 ? limit : 1, signs: state.signs };
-  }
-
-  function applyScale() {
-    if (!now.map) return;
-    const found = ends();
-    now.map.colormapType = TRANSPARENT_BELOW;
-    now.map.cal_min = Math.max(found.threshold * EXACT, found.limit * 1e-9);
-    now.map.cal_max = found.limit;
-    now.map.cal_minNeg = NaN;
-    now.map.cal_maxNeg = NaN;
-    now.map.opacity = state.shown ? state.opacity / 100 : 0;
-    panels.colourBar(XAI.lut, found);
-    labels(found);
-  }
-
-  function labels(found) {
-    const percent = function (step) { return (step / 10).toFixed(1) + " %"; };
-    const absolute = state.scaling === "absolute";
-    byId("threshold-value").textContent = absolute ? panels.number(found.threshold) : percent(state.threshold);
-    byId("limit-value").textContent = absolute ? panels.number(found.limit) : percent(state.limit);
-    byId("opacity-value").textContent = state.opacity + " %";
-    byId("cluster-value").textContent = state.cluster + " " + panels.text("voxel");
-  }
-
-  /* Small clusters and signs need the voxels; a threshold alone needs the colours only. */
-  function applyMask() {
-    if (!now.map) return;
-    const found = ends();
-    now.clusters = XAI.clusters.labelled(now.raw, now.map.about.shape, found.threshold, state.signs);
-    const masked = state.cluster > 1 || state.signs !== "both";
-    now.map.img = masked ? XAI.clusters.kept(now.raw, now.clusters, state.cluster) : now.raw;
-    listClusters();
-  }
-
-  function listClusters() {
-    const about = now.map.about, person = people[current()], m = about.affine;
-    const size = Math.abs(
-      m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1]) - m[0][1] * (m[1][0] * m[2][2] - m[1][2] * m[2][0]) +
-        m[0][2] * (m[1][0] * m[2][1] - m[1][1] * m[2][0])
-    );
-    const rows = now.clusters.found
-      .filter(function (cluster) { return cluster.voxels >= Math.max(1, state.cluster); })
-      .sort(function (a, b) { return b.voxels - a.voxels || a.at - b.at; })
-      .slice(0, 200)
-      .map(function (cluster) {
-        const mm = XAI.volumes.transformed(m, XAI.clusters.place(cluster.at, about.shape));
-        const place = person.to_mni ? XAI.volumes.transformed(person.to_mni, mm) : mm;
-        return { volume: cluster.voxels * size, peak: cluster.peak, mm: place, go: mm, region: region(person, mm) };
-      });
-    panels.clusterTable(rows, function (shown) { go(rows.find(function (row) { return row.mm === shown; }).go); });
-  }
+  function current() { return XAI.people.current(state); }
 
   function region(person, mm) {
-    if (!now.atlas || person.atlas === false) return panels.text("no_atlas");
+    if (!manifest.atlas || person.atlas === false) return panels.text("no_atlas");
+    if (!now.atlas) return panels.text("loading");
     return XAI.volumes.regionAt(now.atlas, person, mm) || panels.text("no_region");
   }
 
-  /* The scan below stays as it is: preparing it for the 3D rendering takes longer than the relevance over it. */
   function draw() {
     if (frame) return;
-    frame = window.requestAnimationFrame(function () {
-      frame = 0;
-      if (nv.volumes.length !== 2 || nv.volumes[1] !== now.map) { nv.updateGLVolume(); return; }
-      nv.refreshLayers(now.map, 1);
-      nv.drawScene();
-    });
+    frame = window.requestAnimationFrame(function () { frame = 0; nv.drawScene(); });
   }
 
-  function changed(needsMask) {
-    XAI.state.write(state);
-    applyScale();
-    if (state.cluster > 1 || state.signs !== "both") needsMask = true;
-    window.clearTimeout(settling);
-    if (needsMask) {
-      settling = window.setTimeout(function () { applyMask(); draw(); }, state.cluster > 1 ? 40 : SETTLE);
-    }
+  /* A slider moved, or what is shown of the relevance is another. */
+  function changed() {
+    if (!now.map) return;
+    XAI.relevance.apply(now.map, state);
+    XAI.paint.moving = XAI.paint.slow;
     draw();
+    window.clearTimeout(settling);
+    settling = window.setTimeout(settled, SETTLE);
   }
+
+  function settled() {
+    XAI.state.write(state);
+    if (!now.map) return;
+    list();
+    if (XAI.paint.moving) { XAI.paint.moving = false; draw(); }
+  }
+
+  function list() { XAI.relevance.list(now.map, state, people[current()], region, go); }
 
   function go(mm) {
     nv.scene.crosshairPos = nv.mm2frac(mm);
@@ -135,112 +59,112 @@
     if (!person) return;
     now.mm = mm;
     const shown = person.to_mni ? XAI.volumes.transformed(person.to_mni, mm) : mm;
-    byId("mm").textContent = shown.map(function (v) { return v.toFixed(1); }).join(", ");
+    panels.put("mm", shown.map(function (v) { return v.toFixed(1); }).join(", "));
     const about = (now.scan || now.map || {}).about;
-    byId("voxel").textContent = about ? XAI.volumes.transformed(about.to_voxel, mm).map(Math.round).join(", ") : "";
-    byId("value").textContent = now.map ? panels.number(XAI.volumes.valueAt(now.map, mm, now.raw)) : "";
-    byId("region").textContent = region(person, mm);
+    panels.put("voxel", about ? XAI.volumes.transformed(about.to_voxel, mm).map(Math.round).join(", ") : "");
+    panels.put("value", now.map ? panels.number(XAI.volumes.valueAt(now.map, mm)) : "");
+    panels.put("region", region(person, mm));
     if (now.map) panels.curve(now.map.about.slices, state.axis, mm, AXES[state.axis]);
     state.mm = mm.map(function (v) { return v.toFixed(2); }).join(",");
-    XAI.state.write(state);
+    XAI.state.later(state);
   }
 
   /* Shows the chosen person; what an earlier, slower choice still loads is thrown away. */
   async function show() {
     const turn = ++now.turn, number = current(), person = people[number];
     if (!person) { clear(); return; }
-    const map = explainer(person);
-    const kept = XAI.state.place(state) || now.mm;
+    const map = XAI.people.explainer(person, state), kept = XAI.state.place(state) || now.mm;
     state.scan = person.id;
     state.fold = person.several ? String(person.fold) : "";
     state.explainer = manifest.explainers[map];
     byId("person").value = label(person);
-    fillExplainers(person, map);
+    byId("explainer").replaceChildren(...person.maps.map(function (index) { return XAI.controls.option(manifest.explainers[index], manifest.explainers[index], index === map); }));
     XAI.shown = person;
     panels.decision(person);
+    panels.report(person);
     panels.space();
     tell("xai-shown");
     panels.message(panels.text("loading"));
     try {
-      const loads = [
-        person.scan ? XAI.volumes.load(key(number) + "-scan", { colormap: "gray" }) : null,
-        XAI.volumes.load(key(number) + "-m" + map, { colormap: "xai-for", colormapNegative: "xai-against", cal_min: 0, cal_max: 1 }),
-        manifest.atlas && !now.atlas ? XAI.volumes.load("atlas", {}) : now.atlas,
-        person.truth ? XAI.volumes.load(key(number) + "-truth", { colormap: "green", cal_min: 0.5, cal_max: 1 }) : null,
-      ];
-      const volumes = await Promise.all(loads);
+      const found = await Promise.all(wanted(number, map).map(function (load) { return load && load(); }));
       if (turn !== now.turn) return;
-      [now.scan, now.map, now.atlas, now.truth] = volumes;
-      now.raw = now.map.img;
+      [now.scan, now.map, now.truth] = found;
+      now.below = now.scan || (await XAI.volumes.blank(now.map));
+      if (turn !== now.turn) return;
       if (now.scan) [now.scan.cal_min, now.scan.cal_max] = now.scan.about.window;
+      if (now.truth) now.truth.paint = function () { return [0, 255, 0]; };
       byId("truth").disabled = !now.truth;
-      byId("atlas").disabled = !now.atlas || Boolean(person.to_mni) || person.atlas === false;
+      byId("atlas").disabled = !hasAtlas(person);
+      XAI.relevance.apply(now.map, state);
       stack();
-      applyScale();
-      applyMask();
-      nv.updateGLVolume();
-      go(kept || centre());
+      go(kept || XAI.relevance.peak(now.map, state));
       panels.message(!now.scan ? panels.text("no_scan") : now.map.about.largest === 0 ? panels.text("empty") : "");
-      XAI.ready = person.id;
+      XAI.drawn = person.id;
+      await rest(turn, number, person);
     } catch (error) {
       if (turn === now.turn) panels.message(panels.text("failed") + " " + error.message);
     }
   }
 
+  /* What loads a person's scan, map and truth. */
+  function wanted(number, map) {
+    const person = people[number], load = function (name, colormap) { return function () { return XAI.volumes.load(key(number) + "-" + name, { colormap: colormap }); }; };
+    return [person.scan ? load("scan", "gray") : null, load("m" + map, "xai-for"), person.truth ? load("truth", "green") : null];
+  }
+
+  /* After the first picture: the atlas, the clusters, and what the next person needs. */
+  async function rest(turn, number, person) {
+    await new Promise(function (resolve) { window.requestAnimationFrame(function () { window.setTimeout(resolve); }); });
+    if (manifest.atlas && !now.atlas) {
+      now.atlas = await XAI.volumes.load("atlas", {});
+      now.atlas.paint = hue(now.atlas);
+    }
+    if (turn !== now.turn) return;
+    if (state.atlas && hasAtlas(person)) stack();
+    here();
+    list();
+    XAI.state.write(state);
+    XAI.ready = person.id;
+    if (people.length > 1) XAI.people.fetched((number + 1) % people.length, state);
+  }
+
+  function hasAtlas(person) { return manifest.atlas && !person.to_mni && person.atlas !== false; }
+
   /* Nobody is there to be looked at. */
   function clear() {
     XAI.shown = null;
-    [now.scan, now.map, now.truth, now.clusters] = [null, null, null, null];
-    for (const volume of nv.volumes.slice()) nv.removeVolume(volume);
+    [now.scan, now.map, now.truth] = [null, null, null];
+    nv.volumes = [];
+    nv.overlays = [];
     nv.drawScene();
     byId("person").value = "";
+    panels.report({});
     for (const name of ["explainer", "decision", "mm", "voxel", "value", "region", "curve"]) byId(name).replaceChildren();
     byId("clusters").tBodies[0].replaceChildren();
     panels.message(panels.text("nobody"));
     tell("xai-shown");
   }
 
-  function centre() {
-    const found = now.clusters.found.reduce(function (best, c) { return !best || Math.abs(c.peak) > Math.abs(best.peak) ? c : best; }, null);
-    const about = now.map.about;
-    const index = found ? XAI.clusters.place(found.at, about.shape) : about.shape.map(function (n) { return Math.floor(n / 2); });
-    return XAI.volumes.transformed(about.affine, index);
-  }
-
-  /* The volumes in the order in which they lie over each other. */
+  /* The volumes in the order in which they lie over each other: the colours of an atlas do not change the relevance's. */
   function stack() {
-    const person = people[current()];
-    const wanted = [now.scan, now.map];
-    if (now.truth && state.truth) { now.truth.opacity = 0.45; wanted.push(now.truth); }
-    if (now.atlas && state.atlas && !person.to_mni && person.atlas !== false) { paintAtlas(); wanted.push(now.atlas); }
+    const volumes = [now.below];
+    if (now.atlas && state.atlas && hasAtlas(people[current()])) { now.atlas.opacity = 0.35; volumes.push(now.atlas); }
+    volumes.push(now.map);
+    if (now.truth && state.truth) { now.truth.opacity = 0.45; volumes.push(now.truth); }
     // All at once: addVolume prepares everything anew for each of them.
-    nv.volumes = wanted.filter(Boolean);
-    nv.back = nv.volumes[0];
-    nv.overlays = nv.volumes.slice(1);
+    nv.volumes = volumes;
+    nv.back = volumes[0];
+    nv.overlays = volumes.slice(1);
+    nv.updateGLVolume();
   }
 
-  function paintAtlas() {
-    if (now.atlas.painted) return;
-    const names = Object.keys(now.atlas.names).map(Number).sort(function (a, b) { return a - b; });
-    const table = { R: [0], G: [0], B: [0], A: [0], I: [0], labels: [""] };
-    names.forEach(function (value, position) {
-      const hue = (position * 137.508) % 360; // golden angle: neighbours differ
-      const part = function (n) { const k = (n + hue / 30) % 12; return Math.round(255 * (0.55 - 0.4 * Math.max(-1, Math.min(k - 3, 9 - k, 1)))); };
-      table.R.push(part(0)); table.G.push(part(8)); table.B.push(part(4)); table.A.push(255); table.I.push(value);
-      table.labels.push(now.atlas.names[String(value)]);
-    });
-    now.atlas.setColormapLabel(table);
-    now.atlas.opacity = 0.35;
-    now.atlas.painted = true;
-  }
-
-  function fillExplainers(person, map) {
-    byId("explainer").replaceChildren(...person.maps.map(function (index) {
-      const option = document.createElement("option");
-      option.value = option.textContent = manifest.explainers[index];
-      option.selected = index === map;
-      return option;
-    }));
+  /* Colours of an atlas' labels, by the golden angle: neighbours differ. */
+  function hue(atlas) {
+    const order = new Map(Object.keys(atlas.names).map(Number).sort(function (a, b) { return a - b; }).map(function (value, place) { return [value, place]; }));
+    return function (value) {
+      const angle = (order.get(value) * 137.508) % 360;
+      return [0, 8, 4].map(function (n) { const k = (n + angle / 30) % 12; return Math.round(255 * (0.55 - 0.4 * Math.max(-1, Math.min(k - 3, 9 - k, 1)))); });
+    };
   }
 
   function step(by) {
@@ -248,6 +172,12 @@
     const person = people[(current() + by + people.length) % people.length];
     state.scan = person.id;
     state.fold = String(person.fold);
+    show();
+  }
+
+  function nextExplainer() {
+    const person = people[current()];
+    state.explainer = manifest.explainers[person.maps[(person.maps.indexOf(XAI.people.explainer(person, state)) + 1) % person.maps.length]];
     show();
   }
 
@@ -273,89 +203,38 @@
     XAI.state.write(state);
   }
 
-  function fillControls() {
-    for (const name of ["scaling", "signs", "convention", "axis"]) byId(name).value = state[name];
-    for (const name of ["threshold", "limit", "opacity", "cluster"]) byId(name).value = state[name];
-    for (const name of ["shown", "smooth", "atlas", "truth"]) byId(name).checked = state[name];
-    byId("language").value = XAI.language;
-  }
+  function here() { if (now.mm) go(now.mm); }
 
-  function listen() {
-    for (const name of ["threshold", "limit", "opacity", "cluster"])
-      byId(name).addEventListener("input", function (event) { state[name] = Number(event.target.value); changed(name !== "opacity" && name !== "limit"); });
-    for (const name of ["scaling", "signs"])
-      byId(name).addEventListener("change", function (event) { state[name] = event.target.value; changed(true); });
-    byId("shown").addEventListener("change", function (event) { state.shown = event.target.checked; changed(false); });
-    for (const name of ["layout", "convention", "theme"])
-      byId(name).addEventListener("change", function (event) { state[name] = event.target.value; look(); });
-    byId("smooth").addEventListener("change", function (event) { state.smooth = event.target.checked; look(); });
-    for (const name of ["atlas", "truth"])
-      byId(name).addEventListener("change", function (event) { state[name] = event.target.checked; XAI.state.write(state); stack(); applyScale(); nv.updateGLVolume(); });
-    byId("axis").addEventListener("change", function (event) { state.axis = event.target.value; if (now.mm) go(now.mm); });
-    byId("explainer").addEventListener("change", function (event) { state.explainer = event.target.value; show(); });
-    byId("language").addEventListener("change", function (event) { state.language = event.target.value; speak(); if (now.map) { applyScale(); listClusters(); go(now.mm); panels.decision(XAI.shown); } tell("xai-language"); });
-    byId("person").addEventListener("change", function (event) {
-      const found = people.find(function (person) { return label(person) === event.target.value || person.id === event.target.value || person.subject === event.target.value; });
-      if (found) { state.scan = found.id; state.fold = String(found.fold); show(); } else event.target.value = XAI.shown ? label(XAI.shown) : "";
-    });
-    byId("previous").addEventListener("click", function () { step(-1); });
-    byId("next").addEventListener("click", function () { step(1); });
-    byId("curve").addEventListener("click", function (event) {
-      if (!now.map || !now.mm) return;
-      const mm = now.mm.slice();
-      mm[AXES[state.axis]] = panels.clicked(event, now.map.about.slices, state.axis);
-      go(mm);
-    });
-    byId("link").addEventListener("click", copyLink);
-    document.addEventListener("keydown", pressed);
-    window.addEventListener("hashchange", function () { Object.assign(state, XAI.state.read()); speak(); look(); show(); });
-  }
-
-  async function copyLink() {
-    try { await navigator.clipboard.writeText(window.location.href); byId("link").textContent = panels.text("copied"); }
-    catch (_error) { window.prompt(panels.text("link"), window.location.href); }
-  }
-
-  function pressed(event) {
-    const typing = ["INPUT", "SELECT", "TEXTAREA"].includes(event.target.tagName) && event.target.type !== "checkbox" && event.target.type !== "range";
-    if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
-    const person = people[current()];
-    if (!person) return;
-    const keys = {
-      n: function () { step(1); },
-      p: function () { step(-1); },
-      e: function () { state.explainer = manifest.explainers[person.maps[(person.maps.indexOf(explainer(person)) + 1) % person.maps.length]]; show(); },
-      r: function () { state.shown = !state.shown; fillControls(); changed(false); },
-      c: function () { state.convention = state.convention === "radiological" ? "neurological" : "radiological"; fillControls(); look(); },
-      l: function () { const names = Object.keys(LAYOUTS); state.layout = names[(names.indexOf(byId("layout").value) + 1) % names.length]; look(); },
-      "+": function () { state.threshold = Math.min(1000, state.threshold + 5); fillControls(); changed(true); },
-      "-": function () { state.threshold = Math.max(0, state.threshold - 5); fillControls(); changed(true); },
-    };
-    if (Object.prototype.hasOwnProperty.call(keys, event.key)) { event.preventDefault(); keys[event.key](); }
+  function restack() {
+    XAI.state.write(state);
+    if (now.map) stack();
   }
 
   function speak() {
-    const codes = Object.keys(XAI.locales);
-    const asked = state.language || (navigator.language || "en").slice(0, 2);
-    XAI.language = codes.includes(asked) ? asked : "en";
-    byId("language").replaceChildren(...codes.map(function (code) {
-      const option = document.createElement("option");
-      option.value = code;
-      option.textContent = XAI.locales[code].language;
-      return option;
-    }));
-    panels.translate();
-    fillControls();
-    if (nv) byId("sides").textContent = panels.text(state.convention);
+    XAI.controls.speak(state);
+    XAI.state.write(state);
+    if (now.map) { XAI.relevance.apply(now.map, state); list(); here(); panels.decision(XAI.shown); }
+    tell("xai-language");
   }
 
-  function listPeople() {
-    byId("people").replaceChildren(...people.map(function (person) {
-      const option = document.createElement("option");
-      option.value = label(person);
-      return option;
-    }));
+  function clicked(event) {
+    if (!now.map || !now.mm) return;
+    const mm = now.mm.slice();
+    mm[AXES[state.axis]] = panels.clicked(event, now.map.about.slices, state.axis);
+    go(mm);
   }
+
+  function choose(input) {
+    const found = people.find(function (person) { return label(person) === input.value || person.id === input.value || person.subject === input.value; });
+    if (!found) { input.value = XAI.shown ? label(XAI.shown) : ""; return; }
+    state.scan = found.id;
+    state.fold = String(found.fold);
+    show();
+  }
+
+  function restore() { Object.assign(state, XAI.state.read()); XAI.controls.speak(state); look(); show(); }
+
+  function listPeople() { byId("people").replaceChildren(...people.map(function (person) { return XAI.controls.option(label(person)); })); }
 
   /* Adds somebody whom the manifest does not know; their volumes have names of their own (`key`). */
   XAI.add = function (person) { people.push(person); listPeople(); };
@@ -371,26 +250,44 @@
 
   XAI.open = function (id) { state.scan = id; state.fold = ""; show(); };
 
+  /* A graphics card that was reset (sleep, a driver's update) has lost every texture: the address restores the view. */
+  function survive(canvas) {
+    canvas.addEventListener("webglcontextlost", function (event) { event.preventDefault(); XAI.state.write(state); panels.message(panels.text("loading")); });
+    canvas.addEventListener("webglcontextrestored", function () { window.location.reload(); });
+  }
+
   async function start() {
-    speak();
+    XAI.controls.speak(state);
     byId("run-name").textContent = manifest.name;
     listPeople();
     const canvas = byId("gl");
     if (!document.createElement("canvas").getContext("webgl2")) { panels.message(panels.text("no_webgl")); return; }
+    panels.message(panels.text("loading"));
+    await firstFiles();
     nv = new window.niivue.Niivue({
       backColor: [0, 0, 0, 1], crosshairColor: [0.3, 0.9, 0.4, 0.8], crosshairWidth: 1, crosshairWidthUnit: "mm", crosshairGap: 6, show3Dcrosshair: true,
       dragAndDropEnabled: false, logLevel: "error", isColorbar: false, onLocationChange: located, loadingText: "",
       showAllOrientationMarkers: true, viewModeHotKey: "", clipPlaneHotKey: "", cycleClipPlaneHotKey: "", isNearestInterpolation: true,
     });
-    nv.addColormap("xai-for", FOR);
-    nv.addColormap("xai-against", AGAINST);
+    nv.meshShaders = []; // no meshes here: their programs are a third of the time until NiiVue can draw
     await nv.attachToCanvas(canvas);
-    XAI.lut = { positive: nv.colormap("xai-for"), negative: nv.colormap("xai-against") };
+    survive(canvas);
+    XAI.relevance.colours(nv);
+    XAI.paint.attach(nv);
     XAI.nv = nv;
-    listen();
+    XAI.controls.listen({
+      state: state, changed: changed, look: look, restack: restack, here: here, show: show, speak: speak, choose: choose, step: step,
+      nextExplainer: nextExplainer, clicked: clicked, restore: restore,
+    });
     look();
     tell("xai-ready");
     await show();
+  }
+
+  /* NiiVue stops the page while it prepares itself, but not the unpacking of files that are there. */
+  function firstFiles() {
+    const soon = new Promise(function (resolve) { window.setTimeout(resolve, SOON); });
+    return Promise.race([soon, Promise.all(XAI.people.first.map(function (file) { return file.arrived; }))]);
   }
 
   start();

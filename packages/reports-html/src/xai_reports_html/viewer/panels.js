@@ -4,8 +4,12 @@
   const XAI = (window.XAI = window.XAI || {});
   const SVG = "http://www.w3.org/2000/svg";
   const LISTED = 12;
+  let bar = ""; // what the colour bar shows
 
   function byId(id) { return document.getElementById(id); }
+
+  /* Writes only what has changed: without a graphics card each repaint of the page counts. */
+  function put(id, content) { if (byId(id).textContent !== content) byId(id).textContent = content; }
 
   function text(key) {
     const texts = XAI.locales[XAI.language] || XAI.locales.en;
@@ -21,12 +25,25 @@
       if (element.tagName === "BUTTON") element.title = text(element.dataset.label);
     }
     space();
+    channels();
   }
 
   /* Whose coordinates are shown; a person may lie elsewhere than the others. */
   function space() {
     const found = (XAI.shown || {}).space || XAI.manifest.space;
     byId("space").textContent = text(found === "mni" ? "mni" : "scan_space") + " x, y, z (mm)";
+  }
+
+  /* The person's page in the report, where the viewer lies in one. */
+  function report(person) {
+    byId("report").hidden = !person.page;
+    if (person.page) byId("report").href = person.page; else byId("report").removeAttribute("href");
+  }
+
+  function channels() {
+    const names = XAI.manifest.channels || [];
+    byId("channels").hidden = names.length < 2;
+    byId("channels").textContent = text("channels") + " " + names.join(", ") + ". " + text("channel_shown") + " " + names[0] + ".";
   }
 
   /* Three digits, whatever the size. */
@@ -124,27 +141,23 @@
   }
 
   function colourBar(lut, ends) {
-    const canvas = byId("colours"), context = canvas.getContext("2d"), width = canvas.width;
-    context.clearRect(0, 0, width, canvas.height);
-    const half = width / 2;
+    const shown = [ends.threshold, ends.limit, ends.signs].join(" ");
+    if (bar === shown) return;
+    bar = shown;
+    // Read often, so that the browser keeps it in memory: a slider should not wait for the graphics card here.
+    const canvas = byId("colours"), context = canvas.getContext("2d", { willReadFrequently: true }), width = canvas.width;
+    const picture = context.createImageData(width, canvas.height), pixels = new Uint32Array(picture.data.buffer), half = width / 2;
+    const colours = { positive: new Uint32Array(lut.positive.buffer), negative: new Uint32Array(lut.negative.buffer) };
     for (let i = 0; i < half; i++) {
       const value = ends.threshold + ((ends.limit - ends.threshold) * i) / half;
       const step = Math.min(255, Math.floor((value / ends.limit) * 256));
-      for (const [name, place] of [["positive", half + i], ["negative", half - 1 - i]]) {
-        if (ends.signs !== "both" && ends.signs !== name) continue;
-        const colours = lut[name];
-        context.fillStyle = "rgb(" + colours[4 * step] + "," + colours[4 * step + 1] + "," + colours[4 * step + 2] + ")";
-        context.fillRect(place, 0, 1, canvas.height);
-      }
+      for (const [name, place] of [["positive", half + i], ["negative", half - 1 - i]])
+        if (ends.signs === "both" || ends.signs === name) for (let row = 0; row < canvas.height; row++) pixels[row * width + place] = colours[name][step] | 0xff000000;
     }
-    const element = byId("ends");
-    element.replaceChildren();
-    const low = number(ends.threshold), high = number(ends.limit);
-    for (const part of ["-" + high, "\u00b1 " + low, high]) {
-      const span = document.createElement("span");
-      span.textContent = part;
-      element.append(span);
-    }
+    context.putImageData(picture, 0, 0);
+    put("end-low", "-" + number(ends.limit));
+    put("end-middle", "\u00b1 " + number(ends.threshold));
+    put("end-high", number(ends.limit));
   }
 
   function message(shown) {
@@ -154,7 +167,7 @@
   }
 
   XAI.panels = {
-    byId: byId, text: text, translate: translate, number: number, decision: decision, space: space, curve: curve, clicked: clicked,
+    byId: byId, put: put, text: text, translate: translate, number: number, decision: decision, report: report, space: space, curve: curve, clicked: clicked,
     clusterTable: clusterTable, colourBar: colourBar, message: message,
   };
 })();

@@ -12,6 +12,8 @@
     layout: ["", "planes", "all", "sagittal", "coronal", "axial", "render"], convention: ["neurological", "radiological"],
     theme: ["", "dark", "light"],
   };
+  const PAUSE = 200; // ms
+  let waiting = 0;
   const ranges = { threshold: [0, 1000], limit: [1, 1000], opacity: [0, 100], cluster: [0, 100] };
 
   /* Whatever an address says, the state is one that the page can show. */
@@ -39,7 +41,14 @@
   }
 
   function write(state) {
+    window.clearTimeout(waiting);
     window.history.replaceState(null, "", address(state));
+  }
+
+  /* For what changes with every move of the mouse: browsers allow 200 addresses in 30 seconds. */
+  function later(state) {
+    window.clearTimeout(waiting);
+    waiting = window.setTimeout(function () { write(state); }, PAUSE);
   }
 
   function place(state) {
@@ -47,5 +56,5 @@
     return parts.length === 3 && parts.every(Number.isFinite) ? parts : null;
   }
 
-  XAI.state = { read: read, write: write, address: address, place: place };
+  XAI.state = { read: read, write: write, later: later, address: address, place: place };
 })();

@@ -2,13 +2,18 @@
 /* Volumes: loaded by script elements, which also work for a page opened from disk, and looked up in mm. */
 (function () {
   const XAI = (window.XAI = window.XAI || {});
+  // Places in a NIfTI-1 header (nifti1.h of the NIfTI working group).
+  const DIM = 40, DATATYPE = 70, BITPIX = 72, PIXDIM = 76, VOX_OFFSET = 108, SCL_SLOPE = 112, SFORM_CODE = 254, SROW = 280, MAGIC = 344, HEADER = 352;
+  const INT16 = 4, TYPES = { 4: Int16Array, 8: Int32Array, 16: Float32Array };
   const waiting = new Map();
-  const KEPT = 12; // volumes: going back and forth is quick, and the memory of a tab has an end
+  const KEPT = 8; // volumes: going back and forth is quick, and the memory of a tab has an end
   const kept = new Map();
+  const pending = new Map(); // what the worker has not answered
+  let asked = 0, helping; // the worker: undefined before it is tried, null where there is none
 
   XAI.receive = function (name, content) {
     const waits = waiting.get(name);
-    if (waits) waits.resolve(content);
+    if (waits) unpack(content.nifti).then(function (file) { waits.resolve({ file: file, about: content.about, names: content.names }); }, waits.reject);
   };
 
   XAI.refuse = function (name, reason) {
@@ -16,6 +21,7 @@
     if (waits) waits.reject(new Error(reason));
   };
 
+  /* A promise of a volume's file; `arrived` of it says when it came, packed. */
   function fetchVolume(name) {
     if (kept.has(name)) {
       const found = kept.get(name);
@@ -23,14 +29,17 @@
       kept.set(name, found);
       return found;
     }
+    let here;
+    const arrived = new Promise(function (resolve) { here = resolve; });
     const promise = new Promise(function (resolve, reject) {
       waiting.set(name, { resolve: resolve, reject: reject });
       const script = document.createElement("script");
       script.src = "data/" + name + ".js";
-      script.onload = function () { script.remove(); };
-      script.onerror = function () { script.remove(); reject(new Error(name)); };
+      script.onload = function () { script.remove(); here(); };
+      script.onerror = function () { script.remove(); here(); reject(new Error(name)); };
       document.head.appendChild(script);
     });
+    promise.arrived = arrived;
     kept.set(name, promise);
     promise.catch(function () { kept.delete(name); });
     while (kept.size > KEPT) kept.delete(kept.keys().next().value);
@@ -40,14 +49,89 @@
   /* A NiiVue volume; what Python told of it is under `about`. */
   async function load(name, options) {
     const content = await fetchVolume(name);
-    const volume = await window.niivue.NVImage.loadFromBase64(
-      Object.assign({ base64: content.nifti, name: name + ".nii.gz" }, options)
-    );
-    if (!volume) throw new Error(name);
+    return made(content.file, content, Object.assign({ name: name + ".nii" }, options));
+  }
+
+  /* Unpacks beside the page, which waits for the graphics meanwhile; in the page where the browser gives no worker. */
+  function unpack(text) {
+    const helper = worker();
+    if (!helper) return unpacked(text);
+    return new Promise(function (resolve, reject) {
+      const number = ++asked;
+      pending.set(number, { text: text, resolve: resolve, reject: reject });
+      helper.postMessage({ number: number, text: text });
+    });
+  }
+
+  function worker() {
+    if (helping !== undefined) return helping;
+    const work = function (event) {
+      const number = event.data.number;
+      unpacked(event.data.text).then(function (file) { self.postMessage({ number: number, file: file }, [file]); }, function (error) { self.postMessage({ number: number, reason: String(error) }); });
+    };
+    const source = [decoded, unpacked, "self.onmessage = " + work].join("\n");
+    try { helping = new Worker(URL.createObjectURL(new Blob([source], { type: "text/javascript" }))); } catch (_error) { helping = null; return null; }
+    helping.onmessage = function (event) {
+      const one = pending.get(event.data.number);
+      pending.delete(event.data.number);
+      if (event.data.file) one.resolve(event.data.file); else one.reject(new Error(event.data.reason));
+    };
+    helping.onerror = function () { // a browser may also refuse later
+      helping = null;
+      for (const one of pending.values()) unpacked(one.text).then(one.resolve, one.reject);
+      pending.clear();
+    };
+    return helping;
+  }
+
+  /* The bytes of a gzipped file in base64. */
+  async function unpacked(text) {
+    const packed = Uint8Array.fromBase64 ? Uint8Array.fromBase64(text) : decoded(text);
+    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return new Response(stream).arrayBuffer();
+  }
+
+  function decoded(text) {
+    const letters = atob(text), bytes = new Uint8Array(letters.length);
+    for (let i = 0; i < bytes.length; i++) bytes[i] = letters.charCodeAt(i);
+    return bytes;
+  }
+
+  /* NiiVue reads a file of one voxel with the same header and then gets the voxels: it would look through all of them
+     for limits that are known already. */
+  async function made(file, content, options) {
+    const view = new DataView(file), type = view.getInt16(DATATYPE, true), shape = content.about.shape;
+    const values = new TYPES[type](file, view.getFloat32(VOX_OFFSET, true));
+    const mould = file.slice(0, HEADER + 8);
+    const header = new DataView(mould);
+    for (let axis = 1; axis <= 3; axis++) header.setInt16(DIM + 2 * axis, 1, true);
+    header.setFloat32(VOX_OFFSET, HEADER, true);
+    const volume = await window.niivue.NVImage.loadFromUrl(Object.assign({ url: mould.slice(0, HEADER + values.BYTES_PER_ELEMENT) }, options));
+    volume.hdr.dims.splice(1, 3, shape[0], shape[1], shape[2]);
+    volume.nVox3D = values.length;
+    volume.img = values;
+    volume.calculateRAS();
+    [volume.global_min, volume.global_max] = [volume.cal_min, volume.cal_max];
     volume.about = content.about;
     volume.names = content.names || {};
     volume.inverse = inverted(content.about.affine);
     return volume;
+  }
+
+  /* A black scan on the grid of a map, for one whose scan was not read from one file. */
+  async function blank(map) {
+    const shape = map.about.shape, file = new ArrayBuffer(HEADER + 2 * shape[0] * shape[1] * shape[2]);
+    const view = new DataView(file);
+    for (const [place, value] of [[0, 348], [DIM, 3], [DIM + 2, shape[0]], [DIM + 4, shape[1]], [DIM + 6, shape[2]], [DIM + 8, 1], [DATATYPE, INT16], [BITPIX, 16], [SFORM_CODE, 1]])
+      if (place === 0) view.setInt32(place, value, true); else view.setInt16(place, value, true);
+    view.setFloat32(VOX_OFFSET, HEADER, true);
+    view.setFloat32(SCL_SLOPE, 1, true);
+    map.about.affine.slice(0, 3).forEach(function (row, i) {
+      view.setFloat32(PIXDIM + 4 * (i + 1), Math.hypot(map.about.affine[0][i], map.about.affine[1][i], map.about.affine[2][i]), true);
+      row.forEach(function (value, j) { view.setFloat32(SROW + 16 * i + 4 * j, value, true); });
+    });
+    new Uint8Array(file).set([0x6e, 0x2b, 0x31], MAGIC);
+    return made(file, { about: map.about }, { name: "blank.nii", colormap: "gray", cal_min: 0, cal_max: 1 });
   }
 
   function transformed(matrix, point) {
@@ -85,5 +169,5 @@
     return atlas.names[String(label)] || String(label);
   }
 
-  XAI.volumes = { load: load, transformed: transformed, valueAt: valueAt, regionAt: regionAt };
+  XAI.volumes = { fetch: fetchVolume, load: load, blank: blank, inverted: inverted, transformed: transformed, valueAt: valueAt, regionAt: regionAt };
 })();
