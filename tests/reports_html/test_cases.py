@@ -221,7 +221,7 @@ class TestRegions:
         run = with_analysis(make_run(), regions=regions_of(make_run(), SHARES))
         (tmp_path / "report").mkdir()
         text = words(create("report", "html", max_people=0).write(run, tmp_path / "report"))
-        assert "left hippocampus 28.75 % 25.00 % ± 7.07 % 32.50 % ± 10.61 %" in text
+        assert "left hippocampus 28.75 % ± 8.54 % 25.00 % ± 7.07 % 32.50 % ± 10.61 %" in text
         assert "CN (n = 2) AD (n = 2)" in text
 
     def test_sentences_and_volumes(self, make_run, tmp_path):

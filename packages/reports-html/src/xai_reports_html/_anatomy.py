@@ -248,13 +248,13 @@ def _groups(regions: _Regions, explainer: str, table: pd.DataFrame, classes: Seq
     """Means by true class over people: visits and repeats of a person are averaged first."""
     measure, names = regions.measure, [str(name) for name in classes or []]
     people = table.groupby(["region", "true", "person"] if names else ["region", "person"])[measure].mean()
-    overall = people.groupby(level=[0, people.index.nlevels - 1]).mean().groupby(level=0).mean()
-    order = overall.sort_values(ascending=False, kind="stable").head(_GROUP_REGIONS)
+    everybody = people.groupby(level=[0, people.index.nlevels - 1]).mean().groupby(level=0).agg(["mean", "std"])
+    order = everybody["mean"].sort_values(ascending=False, kind="stable").head(_GROUP_REGIONS)
     by_class = people.groupby(level=[0, 1]).agg(["mean", "std"]) if names else None
     rows = []
-    for region, value in order.items():
+    for region in order.index:
         cells = [_mean_sd(by_class, (region, name), measure) for name in names]
-        rows.append({"region": str(region), "all": _amount(float(value), measure), "cells": cells})
+        rows.append({"region": str(region), "all": _mean_sd(everybody, region, measure), "cells": cells})
     counts = {name: table.loc[table["true"] == name, "person"].nunique() for name in names}
     return {
         "analysis": regions.name, "explainer": explainer, "measure": plain(f"region.{measure}"), "rows": rows,
@@ -263,7 +263,7 @@ def _groups(regions: _Regions, explainer: str, table: pd.DataFrame, classes: Seq
     }  # fmt: skip
 
 
-def _mean_sd(table: pd.DataFrame | None, key: tuple[Any, str], measure: str) -> str:
+def _mean_sd(table: pd.DataFrame | None, key: Any, measure: str) -> str:
     if table is None or key not in table.index:
         return NONE
     mean, sd = (float(v) for v in table.loc[key])
