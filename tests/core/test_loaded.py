@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +16,8 @@ import torch
 
 import xai_core
 from xai_core import InputError, Pipeline, registry
-from xai_core.engine.mapplot import figure_png, plot_map
+from xai_core.engine.mapplot import MapOfScan, figure_png, plot_map
+from xai_core.engine.mapwidget import map_widget
 from xai_core.engine.richdisplay import facts_html, rows_html
 from xai_core.engine.savedmap import SavedAttribution
 from xai_core.testing._toys import TOY_PIPELINE, register_toys, write_toy_study
@@ -76,6 +79,8 @@ def test_a_scan_is_explained_and_drawn(folder: Path) -> None:
     np.testing.assert_allclose(explained.to_nifti().get_fdata(), np.asarray(scan), rtol=1e-5, atol=1e-9)
     for drawn in (explained.plot(), scan.plot()):
         assert figure_png(drawn)[:4] == b"\x89PNG"
+        # As the last line of a cell, also where pyplot was not imported.
+        assert drawn._repr_png_() == figure_png(drawn)
         assert len(drawn.axes[1].images) == 2
     # The scan behind the map is the one that was explained.
     np.testing.assert_array_equal(
@@ -108,16 +113,101 @@ def test_notebooks_show_them(folder: Path) -> None:
     assert "<script>" not in facts_html("<script>", {"<script>": "<script>"}) + rows_html(["<script>"], [["<script>"]])
 
 
+def spot(codes: str) -> nib.Nifti1Image:
+    """A bright voxel in the front right upper corner of a head, and a dark one on the left; axes as ``codes`` says."""
+    data = np.zeros((12, 14, 10), dtype=np.float32)
+    data[9, 11, 7], data[2, 3, 4] = 5.0, -2.0  # right, front, above, in RAS
+    affine = np.diag([2.0, 2, 3, 1])
+    affine[:3, 3] = -11, -13, -15
+    image = nib.Nifti1Image(data, affine)
+    start = nib.orientations.io_orientation(affine)
+    turned: nib.Nifti1Image = image.as_reoriented(
+        nib.orientations.ornt_transform(start, nib.orientations.axcodes2ornt(codes))
+    )
+    return turned
+
+
+def volume_of(held: Any) -> nib.Nifti1Image:
+    """What a widget sends to the page, read by nibabel."""
+    assert held.name.endswith(".nii.gz"), "NiiVue tells the format by the name"
+    return nib.Nifti1Image.from_bytes(gzip.decompress(held.data))
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LAS", "PIR"])
+def test_the_widget_holds_scan_and_map(codes: str) -> None:
+    relevance, ras = spot(codes), spot("RAS")
+    values = np.asarray(relevance.dataobj)
+    scan = nib.Nifti1Image(np.abs(values) + 100, relevance.affine)
+    widget = map_widget(relevance, scan, threshold=0, limit=100, convention="radiological")
+    under, over = widget.volumes
+    np.testing.assert_array_equal(volume_of(over).dataobj, ras.dataobj)
+    np.testing.assert_array_equal(volume_of(under).dataobj, np.abs(np.asarray(ras.dataobj)) + 100)
+    for held in (under, over):
+        np.testing.assert_allclose(volume_of(held).affine, ras.affine)
+        assert volume_of(held).header.get_xyzt_units()[0] == "mm"
+    # Drawn is what is at least the threshold, and the colours end at the limit.
+    assert over.cal_min == pytest.approx(2.0, rel=1e-5)
+    assert over.cal_min < 2.0
+    assert over.cal_max == 5.0
+    assert 100 <= under.cal_min < under.cal_max
+    assert (under.colormap, over.colormap, over.colormap_negative) == ("gray", "redyell", "blue2cyan")
+    assert {over.colormap, over.colormap_negative} <= set(widget.colormaps())
+    assert over.colormap_type.name == "ZERO_TO_MAX_TRANSPARENT_BELOW_MIN"
+    assert (under.colorbar_visible, over.colorbar_visible) == (False, True)
+    assert widget.opts.is_radiological_convention
+    assert widget.opts.show_all_orientation_markers
+    # The planes meet in the strongest voxel, at its middle.
+    assert widget.scene.crosshair_pos == pytest.approx([9.5 / 12, 11.5 / 14, 7.5 / 10])
+
+
+def test_the_widget_of_a_run_is_that_of_the_figure(folder: Path) -> None:
+    run = xai_core.load(folder)
+    one = run.attributions()[0]
+    strength = np.abs(one.data[one.data != 0])
+    over = one.view(threshold=80, limit=99).volumes[1]
+    assert over.cal_min == pytest.approx(np.percentile(strength, 80), rel=1e-5)
+    assert over.cal_max == pytest.approx(np.percentile(strength, 99), rel=1e-5)
+    assert not one.view().opts.is_radiological_convention
+    explained = run.explain(one._record.image, fold=one.fold)["toy"]
+    np.testing.assert_allclose(volume_of(explained.view().volumes[1]).dataobj, volume_of(over).dataobj, rtol=1e-5)
+    scans = [volume_of(view.volumes[0]) for view in (explained.view(), one.view())]
+    np.testing.assert_array_equal(scans[0].dataobj, scans[1].dataobj)
+
+
+def test_widgets_of_odd_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = nib.Nifti1Image(np.zeros((4, 4, 4), np.float32), np.eye(4))
+    widget = map_widget(empty, None)
+    assert widget.scene.crosshair_pos == pytest.approx([2.5 / 4] * 3), "the middle"
+    under, over = widget.volumes
+    assert 0 < over.cal_min < over.cal_max
+    assert not np.asarray(volume_of(over).dataobj).any()
+    assert under.cal_min < under.cal_max
+    flat = nib.Nifti1Image(np.full((4, 4, 4), 7.0, np.float32), np.eye(4))
+    constant = map_widget(empty, flat).volumes[0]
+    assert constant.cal_min < constant.cal_max
+    channels = np.random.default_rng(0).normal(size=(4, 4, 4, 1, 2)).astype(np.float32)
+    both = map_widget(nib.Nifti1Image(channels, np.eye(4)), flat).volumes[1]
+    np.testing.assert_allclose(volume_of(both).dataobj, channels.sum(axis=(3, 4)), rtol=1e-5)
+    broken = np.ones((4, 4, 4), np.float32)
+    broken[0, 0, :2] = np.nan, np.inf
+    for draw in (
+        MapOfScan(nib.Nifti1Image(broken, np.eye(4)), {}).view,
+        lambda: plot_map(nib.Nifti1Image(broken, np.eye(4)), None, "t"),
+    ):
+        with pytest.raises(InputError, match="2 voxels that are NaN or infinite"):
+            draw()
+    with pytest.raises(InputError, match="does not lie on the grid of its scan"):
+        map_widget(empty, nib.Nifti1Image(np.ones((4, 4, 5), np.float32), np.eye(4)))
+    monkeypatch.setitem(sys.modules, "ipyniivue", None)
+    with pytest.raises(InputError, match=r"pip install 'xai-core\[notebook\]'; or use plot\(\)"):
+        map_widget(empty, None)
+
+
 @pytest.mark.parametrize("codes", ["RAS", "LAS", "LPI", "ASR"])
 @pytest.mark.parametrize("convention", ["neurological", "radiological"])
 def test_left_is_left(codes: str, convention: Any) -> None:
     """A bright spot in the front right upper corner of the head is drawn there however the file stores its axes."""
-    data = np.zeros((12, 14, 10), dtype=np.float32)
-    data[9, 11, 7] = 5.0  # right, front, above, in RAS
-    image = nib.Nifti1Image(data, np.diag([2.0, 2, 2, 1]))
-    start = nib.orientations.io_orientation(image.affine)
-    image = image.as_reoriented(nib.orientations.ornt_transform(start, nib.orientations.axcodes2ornt(codes)))
-    figure = plot_map(image, None, "spot", threshold=0, convention=convention)
+    figure = plot_map(spot(codes), None, "spot", threshold=0, convention=convention)
     sagittal, coronal, axial = (np.asarray(axes.images[1].get_array()) for axes in figure.axes[:3])
     column = 9 if convention == "neurological" else 11 - 9
     assert np.argwhere(sagittal).tolist() == [[7, 11]]
@@ -126,7 +216,7 @@ def test_left_is_left(codes: str, convention: Any) -> None:
     letters = [text.get_text() for text in figure.axes[2].texts]
     assert letters == (["L", "R"] if convention == "neurological" else ["R", "L"])
     assert figure._suptitle is not None
-    assert "x 18, y 22, z 14 mm" in figure._suptitle.get_text()
+    assert "x 7, y 9, z 6 mm" in figure._suptitle.get_text()
 
 
 def test_a_place_and_limits_are_checked() -> None:

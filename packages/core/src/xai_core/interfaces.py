@@ -167,6 +167,8 @@ class Explainer(Component):
     def explain(self, model: nn.Module, volumes: Tensor, target: Tensor | None) -> Attribution:
         """Explain one output for each volume and leave the model as it was.
 
+        Long work may tell how far it is by ``xai_core.progress.report``.
+
         Args:
             model: Maps [N, C, D, H, W] to [N, outputs]; in evaluation mode.
             volumes: float32 [N, C, D, H, W].

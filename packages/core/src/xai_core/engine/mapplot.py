@@ -5,30 +5,26 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import InputError
-from .imageheader import grid_problem
+from .mapvolumes import AGAINST, FOR, Array, Convention, map_volumes
+from .mapwidget import map_widget
 from .richdisplay import picture_html
 
 if TYPE_CHECKING:
+    from ipyniivue import NiiVue
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
 __all__ = ["Convention", "MapOfScan", "figure_png", "plot_explanation", "plot_map"]
 
-Array = npt.NDArray[Any]
-Convention = Literal["neurological", "radiological"]
 _SIDES = (("P", "A"), ("L", "R"), ("L", "R"))
 _PLANES = ("sagittal", "coronal", "axial")
-# Dark to light away from zero, as in the report: pale colours near zero would not show on grey tissue.
-_AGAINST = ((0.65, 0.98, 1.00), (0.05, 0.50, 0.95), (0.08, 0.10, 0.62))
-_FOR = ((0.60, 0.02, 0.05), (0.96, 0.36, 0.05), (1.00, 0.93, 0.35))
 
 
 @dataclass(frozen=True)
@@ -52,6 +48,10 @@ class MapOfScan:
     def plot(self, **options: Any) -> Figure:
         """Draw the map over its scan in three planes; options are those of ``plot_map``."""
         return plot_explanation(self.image, self.scan, self.sidecar, **options)
+
+    def view(self, **options: Any) -> NiiVue:
+        """Return an interactive viewer for a notebook; options as of ``xai_core.engine.mapwidget.map_widget``."""
+        return map_widget(self.image, self.scan, **options)
 
     def _repr_html_(self) -> str:
         return picture_html(figure_png(self.plot()), "relevance")
@@ -81,34 +81,32 @@ def plot_map(
         convention: Side of the picture on which the patient's left lies: left, or right for ``"radiological"``.
 
     Raises:
-        InputError: The scan lies on another grid, ``cut`` outside of it, or the percentiles are not in order.
+        InputError: matplotlib is not installed, the scan lies on another grid, ``cut`` outside of it, the percentiles
+            are not in order, or the map holds NaN or infinities.
     """
-    from matplotlib.figure import Figure
+    try:
+        from .mapfigure import MapFigure
+    except ImportError as error:
+        raise InputError("Maps are drawn by matplotlib, which is not installed: pip install matplotlib") from error
 
-    if not 0 <= threshold < limit <= 100:
-        raise InputError(f"threshold is {threshold:g} and limit {limit:g}; 0 <= threshold < limit <= 100 is needed.")
-    if convention not in ("neurological", "radiological"):
-        raise InputError(f"convention is {convention!r}. Give neurological or radiological.")
-    values, affine = _volume(relevance)
-    grey = np.zeros_like(values) if scan is None else _on_its_grid(scan, relevance)
-    index = _index(cut, values, affine)
-    strength = np.abs(values[values != 0])
-    low, high = (float(v) for v in np.percentile(strength, [threshold, limit])) if strength.size else (0.0, 0.0)
-    figure = Figure(figsize=(9.5, 3.6), facecolor="black", layout="constrained")
+    shown = map_volumes(relevance, scan, cut=cut, threshold=threshold, limit=limit, convention=convention)
+    values, affine, index = shown.values, shown.affine, shown.index
+    grey = np.zeros_like(values) if shown.grey is None else shown.grey
+    figure = MapFigure(figsize=(9.5, 3.6), facecolor="black", layout="constrained")
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     sides = spacing * values.shape  # mm; one scale for all planes
     axes = figure.subplots(1, 3, width_ratios=[sides[1], sides[0], sides[0]])
     drawn: Any = None
     for axis in range(3):
         picture = _plane(grey, axis, index, convention), _plane(values, axis, index, convention)
-        drawn = _panel(axes[axis], picture, axis, spacing, (low, high), convention)
+        drawn = _panel(axes[axis], picture, axis, spacing, (shown.low, shown.high), convention)
     place = affine @ [*index, 1.0]
     where = ", ".join(f"{name} {value:.0f}" for name, value in zip("xyz", place[:3], strict=True))
     figure.suptitle(f"{title}   {where} mm", color="white", fontsize=10, parse_math=False)
-    if strength.size:
+    if shown.high > 0:
         bar = figure.colorbar(drawn, ax=list(axes), shrink=0.8)
         bar.ax.tick_params(colors="white", labelsize=8)
-        bar.set_label(f"relevance (shown from {low:.2g})", color="white", fontsize=8)
+        bar.set_label(f"relevance (shown from {shown.low:.2g})", color="white", fontsize=8)
     else:
         figure.supxlabel("no relevance: every voxel is zero", color="white", fontsize=9)
     return figure
@@ -131,34 +129,6 @@ def figure_png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _volume(image: nib.Nifti1Image) -> tuple[Array, Array]:
-    """Return the voxels, axes to the right, to the front and upwards, channels added up, and the affine."""
-    data = np.asarray(image.dataobj, dtype=np.float32)
-    if data.ndim > 3:
-        data = data.reshape(*data.shape[:3], -1).sum(axis=3)
-    turned = nib.as_closest_canonical(nib.Nifti1Image(data, image.affine))
-    return np.asarray(turned.dataobj), np.asarray(turned.affine, dtype=np.float64)
-
-
-def _on_its_grid(scan: nib.Nifti1Image, relevance: nib.Nifti1Image) -> Array:
-    problem = grid_problem(relevance.shape[:3], relevance.affine, scan.shape[:3], scan.affine)
-    if problem:
-        raise InputError(f"The map does not lie on the grid of its scan: it {problem}")
-    return _volume(scan)[0]
-
-
-def _index(cut: tuple[float, float, float] | None, values: Array, affine: Array) -> tuple[int, int, int]:
-    if cut is None:
-        place = np.unravel_index(int(np.abs(values).argmax()), values.shape)
-        return int(place[0]), int(place[1]), int(place[2])
-    voxel = np.rint(np.linalg.solve(affine, [*cut, 1.0])[:3]).astype(int)
-    if (voxel < 0).any() or (voxel >= values.shape).any():
-        ends = [affine @ [*corner, 1.0] for corner in ((0, 0, 0), np.array(values.shape) - 1)]
-        box = ", ".join(f"{n} {a:.0f} to {b:.0f}" for n, a, b in zip("xyz", ends[0], ends[1], strict=False))
-        raise InputError(f"cut {tuple(cut)} lies outside of the scan, which holds {box} mm.")
-    return int(voxel[0]), int(voxel[1]), int(voxel[2])
-
-
 def _plane(volume: Array, axis: int, index: tuple[int, int, int], convention: Convention) -> Array:
     """Return a plane as rows from below upwards."""
     plane: Array = np.take(volume, index[axis], axis=axis).T
@@ -168,7 +138,7 @@ def _plane(volume: Array, axis: int, index: tuple[int, int, int], convention: Co
 def _colours() -> Colormap:
     from matplotlib.colors import LinearSegmentedColormap
 
-    return LinearSegmentedColormap.from_list("relevance", [*_AGAINST, *_FOR])
+    return LinearSegmentedColormap.from_list("relevance", [*reversed(AGAINST), *FOR])
 
 
 def _panel(

@@ -14,10 +14,13 @@ from ..types import Task
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ENSEMBLE", "MapRecord", "RunResults"]
+__all__ = ["ENSEMBLE", "LOSS", "MapRecord", "RunResults"]
 
 ENSEMBLE = "ensemble.json"
 """Lies in the folder of an ensemble of finished runs, and names them."""
+
+LOSS = 0.01
+"""Share of the relevance that may be missing from a map; a run's log and its report tell of maps that lack more."""
 
 _TEXT_COLUMNS = {
     "scan_id": str,

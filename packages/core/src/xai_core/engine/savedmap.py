@@ -13,9 +13,11 @@ import numpy.typing as npt
 
 from ..errors import InputError
 from .mapplot import Convention, figure_png, plot_explanation
+from .mapwidget import map_widget
 from .richdisplay import facts_html, picture_html, rows_html
 
 if TYPE_CHECKING:
+    from ipyniivue import NiiVue
     from matplotlib.figure import Figure
 
     from .results import MapRecord
@@ -109,6 +111,14 @@ class SavedAttribution:
         return plot_explanation(
             self._image, self.scan, self.sidecar, cut=cut, threshold=threshold, limit=limit, convention=convention
         )
+
+    def view(self, **options: Any) -> NiiVue:
+        """Return an interactive viewer for a notebook; options as of ``xai_core.engine.mapwidget.map_widget``.
+
+        Raises:
+            InputError: ipyniivue is not installed, or as for ``plot``.
+        """
+        return map_widget(self._image, self.scan, **options)
 
     def __repr__(self) -> str:
         return f"<relevance of {self.scan_id} by {self.explainer}, fold {self.fold}, {self.path.name}>"

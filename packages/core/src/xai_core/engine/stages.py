@@ -22,7 +22,7 @@ from .hooks import Hooks
 from .leftout import write_left_out
 from .paramfiles import path_hash
 from .progress import log, log_to
-from .results import RunResults
+from .results import LOSS, RunResults
 from .seeding import seeded, unit_seed
 from .skipping import skipped_rows
 from .study import Study, part_of
@@ -164,9 +164,6 @@ def finish_explanations(study: Study, folder: Path) -> None:
     for evaluator in study.config["evaluators"]:
         rows = evaluation_rows(study, folder, evaluator)
         write_text(folder / "evaluation" / f"{evaluator['id']}.tsv", tsv(pd.DataFrame(rows)))
-
-
-LOSS = 0.01  # of the relevance, above which a map is told of
 
 
 def _warn_of_losses(results: RunResults, slots: Sequence[Mapping[str, Any]]) -> None:
