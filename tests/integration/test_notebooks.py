@@ -164,9 +164,10 @@ def test_relevance_and_anatomy(executed: dict[str, Executed], home: Path) -> Non
     people = pd.read_csv(folder / "region-table" / "people.tsv", sep="\t")
     assert f"share outside of the brain: median {people['share_outside_brain'].median():.2f}" in found.text
     contrast = pd.read_csv(folder / "group-contrasts" / "contrasts.tsv", sep="\t").iloc[0]
-    both = people[(people["prediction"] == "AD")]["target"].value_counts()
-    assert (contrast["n_first"], contrast["n_second"]) == (both["AD"], both["CN"])
-    assert f"| {both['AD']} against {both['CN']} people" in found.text
+    subjects = pd.read_csv(home / "work" / "anatomy" / "subjects.tsv", sep="\t").set_index("scan_id")
+    both = subjects.loc[people.loc[people["prediction"] == "AD", "scan_id"], "sex"].value_counts()
+    assert (contrast["n_first"], contrast["n_second"]) == (both["F"], both["M"])
+    assert f"| {both['F']} against {both['M']} people" in found.text
 
 
 def test_write_an_explainer(executed: dict[str, Executed], home: Path) -> None:
