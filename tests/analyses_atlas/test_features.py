@@ -316,6 +316,24 @@ def test_group_tables(atlas: Atlas, tmp_path: Path, ids: tuple[str, str]) -> Non
     assert units[["thickness", "eTIV", "BrainSegVolNotVent"]].tolist() == ["mm", "mm^3", "mm^3"]
 
 
+def test_a_slash_in_an_id_is_no_path(atlas: Atlas, tmp_path: Path) -> None:
+    """Two sites count from one: the person 01 of another site is somebody else."""
+    (tmp_path / "t.tsv").write_text("id\tBrain-Stem\nA/01\t1\nB/01\t2\nC/01\t3\n")
+    spec = {"source": "table", "file": str(tmp_path / "t.tsv"), "feature": "volume"}
+    found = gathered(atlas, scans("A/01", "B/01", "01", "C/01"), spec)
+    mine = found.table.set_index("subject_id")["value"].to_dict()
+    assert mine == {"A/01": 1, "B/01": 2, "C/01": 3}
+    (tmp_path / "aseg.tsv").write_text("Measure:volume\tBrain-Stem\nA/01\t1\n/data/fs/02\t2\n")
+    group = gathered(atlas, scans("A/01", "02"), {"source": "freesurfer-table", "file": str(tmp_path / "aseg.tsv")})
+    assert group.table.set_index("subject_id")["value"].to_dict() == {"A/01": 1, "02": 2}
+
+
+def test_a_group_table_of_strangers_tells_their_ids(atlas: Atlas, tmp_path: Path) -> None:
+    (tmp_path / "t.tsv").write_text("Measure:volume\tLeft-Hippocampus\tBrain-Stem\n1\t3\t4\n2\t3\t4\n")
+    with pytest.raises(InputError, match=r"has nobody of the run. Its ids: 1, 2. The run's: 01, 02"):
+        gathered(atlas, scans("01", "02"), {"source": "freesurfer-table", "file": str(tmp_path / "t.tsv")})
+
+
 def test_a_group_table_that_is_transposed_is_named(atlas: Atlas, tmp_path: Path) -> None:
     (tmp_path / "t.tsv").write_text("Measure:volume\tsub-01\tsub-02\nLeft-Hippocampus\t3\t4\n")
     with pytest.raises(InputError, match=r"a column for each person; .* without --transpose"):

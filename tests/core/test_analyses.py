@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import yaml
 
 from xai_core import InputError, Pipeline, registry
 from xai_core.testing._toys import (
     TOY_PIPELINE,
     ToyAnalysis,
+    ToyEvaluator,
     ToyExplainer,
     ToyReport,
     ToyTrainer,
@@ -145,5 +147,93 @@ def test_an_explainer_without_maps_can_change_and_one_with_maps_cannot(study: Pa
     assert len(results.maps("fragile")) == len(results.maps("toy")) == 8
     with pytest.raises(InputError, match=r"scale: 0\.5 there, 0\.25 here; a changed entry needs an id of its own"):
         Pipeline.from_file(study, sets=[large, "explainers[fragile].params.scale=0.25"]).run()
-    with pytest.raises(InputError, match=r"explainers\.fragile: there with results, but not here; keep it\n"):
+    with pytest.raises(
+        InputError, match=r"explainers\.fragile: there with results, but not here; keep it, or remove its maps"
+    ):
+        Pipeline.from_file(study).run()
+
+
+def test_maps_of_an_explainer_that_failed_midway_can_be_given_up(study: Path) -> None:
+    explained: list[float] = []
+
+    class Fragile(ToyExplainer):
+        def explain(self, model: Any, volumes: Any, target: Any) -> Any:
+            explained.append(self.scale)
+            if self.scale > 1 and len(explained) > 2:
+                raise InputError("too large")
+            return super().explain(model, volumes, target)
+
+    registry.register("explainer", "fragile", Fragile)
+    large = "explainers=[{name: toy}, {name: fragile, params: {scale: 2}}]"
+    with pytest.raises(InputError, match="too large"):
+        Pipeline.from_file(study, sets=[large]).run()
+    small = Pipeline.from_file(study, sets=[large, "explainers[fragile].params.scale=0.5"])
+    with pytest.raises(InputError, match=r"remove its maps from derivatives \(\*_desc-fragile_relevance\.\*"):
+        small.run()
+    for path in (small.folder / "derivatives").rglob("*_desc-fragile_relevance.*"):
+        path.unlink()
+    results = small.run()
+    assert {record.sidecar["params"]["scale"] for record in results.maps("fragile")} == {0.5}
+    assert len(results.maps("fragile")) == len(results.maps("toy")) == 8
+
+
+def test_an_evaluator_that_failed_midway_and_a_report_can_be_given_up(study: Path) -> None:
+    scored: list[int] = []
+
+    class Fragile(ToyEvaluator):
+        def evaluate(self, *args: Any) -> Any:
+            scored.append(1)
+            if len(scored) > 2:
+                raise InputError("too hard")
+            return super().evaluate(*args)
+
+    registry.register("evaluator", "fragile", Fragile)
+    with pytest.raises(InputError, match="too hard"):
+        Pipeline.from_file(study, sets=["evaluators=[{name: fragile}]"]).run()
+    plain = Pipeline.from_file(study)
+    with pytest.raises(InputError, match=r"evaluators\.fragile: .* remove its folder \.xai/evaluation/fragile first"):
+        plain.run()
+    shutil.rmtree(plain.folder / ".xai" / "evaluation" / "fragile")
+    plain.run()
+    without = Pipeline.from_file(study, sets=["reports=[]"])
+    with pytest.raises(InputError, match=r"reports\.toy: .* remove its folder \(report-toy, or report if it is"):
+        without.run()
+    shutil.rmtree(plain.folder / "report")
+    without.run()
+    assert not (plain.folder / "report").exists()
+
+
+@pytest.mark.parametrize("before", ["[{name: toy, id: a}]", "[{name: toy, id: a}, {name: toy, id: b}]"])
+def test_a_report_that_becomes_the_first_one_keeps_its_page(study: Path, before: str) -> None:
+    Pipeline.from_file(study, sets=[f"reports={before}"]).run()
+    turned = Pipeline.from_file(study, sets=["reports=[{name: toy, id: b}, {name: toy, id: a}]"])
+    turned.run()
+    pages = turned.report_pages()
+    assert [page.parent.name for page in pages] == ["report", "report-a"]
+    assert all(page.is_file() for page in pages)
+    assert not (turned.folder / "report-b").exists() or not any((turned.folder / "report-b").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("explainers: [{name: toy}]", None),
+        ("analyses: [toy]", "is no configuration any more"),
+        ("analyses: toy", "is no configuration any more"),
+        ("training: toy", "is no configuration any more"),
+        ("- nothing", "is no configuration any more"),
+        ("", "is no configuration any more"),
+    ],
+)
+def test_a_resolved_configuration_that_somebody_has_edited(study: Path, line: str, told: str | None) -> None:
+    """As it is, without ids and parameters, a part is read as in any pipeline; the rest is one message."""
+    results = Pipeline.from_file(study).run("train")
+    saved = results.folder / "pipeline.resolved.yaml"
+    config = yaml.safe_load(saved.read_text(encoding="utf-8"))
+    part = yaml.safe_load(line)
+    saved.write_text(yaml.safe_dump({**config, **part} if isinstance(part, dict) else part), encoding="utf-8")
+    if told is None:
+        assert len(Pipeline.from_file(saved).run("explain").maps()) == 8
+        return
+    with pytest.raises(InputError, match=told):
         Pipeline.from_file(study).run()

@@ -329,6 +329,28 @@ class TestResume:
         with pytest.raises(InputError, match=r"study\.training\.params\.epochs"):
             changed.run()
 
+    def test_what_no_trial_has_may_change(self, study: Callable[..., Path]) -> None:
+        """Trials are neither explained nor analysed: a sweep of days is not lost for an analysis that is taken out."""
+        search = Sweep.from_file(study(pipeline=PIPELINE + "analyses: [{name: toy}]\n"))
+        search.run()
+        trained = len(Rated.calls)
+        Sweep.from_file(study(pipeline=PIPELINE.replace("{name: toy}]", "{name: toy, params: {scale: 2}}]"))).run()
+        assert len(Rated.calls) == trained
+        assert RunResults(search.folder / "best").config["analyses"] == []
+        assert RunResults(search.folder / "best").config["explainers"][0]["params"] == {"scale": 2}
+        assert not (search.folder / "best-before-1").exists()
+
+    def test_the_same_choice_keeps_what_it_was_analysed_by_since(self, study: Callable[..., Path]) -> None:
+        search = Sweep.from_file(study())
+        search.run()
+        best = search.folder / "best"
+        more = ["explainers=[{name: toy}, {name: toy, id: more}]", "analyses=[{name: toy}]"]
+        Pipeline.from_file(best / "pipeline.resolved.yaml", sets=more).run()
+        Sweep.from_file(study()).run()
+        assert not (search.folder / "best-before-1").exists()
+        assert [slot["id"] for slot in RunResults(best).config["explainers"]] == ["toy", "more"]
+        assert len(RunResults(best).maps("more")) == 12
+
     def test_a_run_folder_of_this_name_is_left_alone(self, study: Callable[..., Path]) -> None:
         path = study(SWEEP + "name: base\n")
         Pipeline.from_file(path.with_name("pipeline.yaml")).run("train")

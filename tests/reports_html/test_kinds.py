@@ -22,6 +22,7 @@ from xai_reports_html._citation import citation_of
 from xai_reports_html._decisions import decisions
 from xai_reports_html._material import Material
 from xai_reports_html._reading import Notes
+from xai_reports_html._sections import sweep_section
 from xai_reports_html._strip import Strips
 from xai_reports_html._summary import described, evaluation_rows, is_nested
 
@@ -198,6 +199,52 @@ def test_what_is_empty_is_not_shown(make_run: Make, tmp_path: Path) -> None:
     assert "(0 rows)" not in text
     assert "left-out.tsv" in text
     assert "Mean relevance. n = 2 people. Explained output: AD 2. Colours end at the 0.9999 quantile of |mean|." in text
+
+
+def test_who_has_a_zero_map_is_in_no_mean_and_in_no_n(make_run: Make) -> None:
+    run = make_run()
+    path = run.folder / "pipeline.resolved.yaml"
+    slots = [{"id": "regions", "name": "region-table", "params": {}}]
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "analyses": slots}))
+    (run.folder / "analysis" / "regions").mkdir(parents=True)
+    shares = {"sub-01": np.nan, "sub-02": 0.3, "sub-x": 0.2, "sub-04_ses-b": 0.4}
+    rows = [
+        {"scan_id": one.scan_id, "fold": one.fold, "explainer": "lrp", "index": 1, "region": "Hippocampus",
+         "share": shares[one.scan_id]}
+        for one in run.maps("lrp")
+    ]  # fmt: skip
+    pd.DataFrame(rows).to_csv(run.folder / "analysis" / "regions" / "regions.tsv", sep="\t", index=False)
+    (found,) = Material(run, create("report", "html")).anatomy.groups(run.classes)
+    assert found["people"] == "3 people"
+    assert found["columns"] == ["CN (n = 1)", "AD (n = 2)"]
+    assert found["rows"][0]["cells"] == ["30.00 %", "30.00 % ± 14.14 %"]
+
+
+def test_files_of_two_analyses_never_share_a_name(make_run: Make, tmp_path: Path) -> None:
+    run = make_run()
+    path = run.folder / "pipeline.resolved.yaml"
+    slots: list[dict[str, Any]] = [{"id": one, "name": "group-maps", "params": {}} for one in ("maps", "maps_lrp")]
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "analyses": slots}))
+    for one, stem in (("maps", "lrp_AD"), ("maps_lrp", "AD")):
+        folder = run.folder / "analysis" / one
+        folder.mkdir(parents=True)
+        (folder / f"{stem}.png").write_bytes(one.encode())
+        (folder / f"{stem}.tsv").write_text(f"of\n{one}\n")
+    page = create("report", "html", mode="folder", mosaic=0).write(run, tmp_path)
+    text = page.read_text(encoding="utf-8")
+    shown = re.findall(r'<img src="(figures/maps[^"]*)"', text)
+    assert [(tmp_path / one).read_text() for one in shown] == ["maps", "maps_lrp"]
+    tables = re.findall(r'<a href="(tables/maps[^"]*)"', text)
+    assert [(tmp_path / one).read_text().split()[1] for one in tables] == ["maps", "maps_lrp"]
+
+
+def test_a_former_choice_of_a_sweep_is_not_described_by_the_present_one(make_run: Make) -> None:
+    folder = make_run().folder
+    trials = pd.DataFrame({"trial": [0], "validation": [0.5], "status": ["done"]})
+    trials.to_csv(folder.parent / "sweep.tsv", sep="\t", index=False)
+    best = folder.rename(folder.with_name("best"))
+    assert sweep_section(RunResults(best), Notes()) is not None
+    assert sweep_section(RunResults(best.rename(best.with_name("best-before-1"))), Notes()) is None
 
 
 def test_people_and_scans_of_a_class_are_told_apart(make_run: Make) -> None:

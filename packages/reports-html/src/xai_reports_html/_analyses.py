@@ -41,6 +41,7 @@ def analyses(run: RunResults, output: Path, shelf: Shelf, notes: Notes) -> list[
     """Return what the page shows of each analysis, and copy its figures and tables into ``output``."""
     names = {str(s.get("id", s.get("name"))): str(s.get("name")) for s in run.config.get("analyses") or []}
     found = []
+    stems = _stems(analysis_folders(run))
     for one, folder in analysis_folders(run).items():
         if not folder.is_dir():
             notes.add("gone", analysis=one)
@@ -48,8 +49,8 @@ def analyses(run: RunResults, output: Path, shelf: Shelf, notes: Notes) -> list[
         files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
         found.append({
             "id": one, "name": names[one], "summary": _summary(names[one]),
-            "figures": _figures(one, folder, output, shelf, notes),
-            "tables": _shown_tables(one, folder, output, notes), "files": files,
+            "figures": _figures(one, folder, stems, output, shelf, notes),
+            "tables": _shown_tables(one, folder, stems, output, notes), "files": files,
         })  # fmt: skip
     return found
 
@@ -61,14 +62,34 @@ def _summary(name: str) -> str:
         return ""
 
 
-def _figures(one: str, folder: Path, output: Path, shelf: Shelf, notes: Notes) -> list[dict[str, str]]:
+def _stems(folders: Mapping[str, Path]) -> dict[Path, str]:
+    """Return the name of each figure and table beside the page, without suffix; no two have one.
+
+    What the analysis ``a`` calls ``b_c`` and the analysis ``a_b`` calls ``c`` must not be one file.
+    """
+    found: dict[Path, str] = {}
+    for suffix in ("png", "tsv"):
+        texts: dict[str, Path] = {}
+        for one, folder in folders.items():
+            for path in sorted(folder.rglob(f"*.{suffix}")):
+                text = f"{one}_{path.relative_to(folder).with_suffix('').as_posix()}"
+                while text in texts:
+                    text += "-"
+                texts[text] = path
+        found |= {texts[text]: name for text, name in names_of(texts).items()}
+    return found
+
+
+def _figures(
+    one: str, folder: Path, stems: Mapping[Path, str], output: Path, shelf: Shelf, notes: Notes
+) -> list[dict[str, str]]:
     pictures = sorted(folder.rglob("*.png"))
-    stems = names_of(f"{one}_{path.relative_to(folder).with_suffix('').as_posix()}" for path in pictures)
     most = _FIGURES[shelf.inline]
     if len(pictures) > most:
         notes.add("figures", n=len(pictures), analysis=one, shown=most)
     found = []
-    for path, stem in zip(pictures[:most], stems.values(), strict=False):
+    for path in pictures[:most]:
+        stem = stems[path]
         for suffix in (".png", ".svg"):
             if path.with_suffix(suffix).is_file():
                 shutil.copyfile(path.with_suffix(suffix), output / "figures" / f"{stem}{suffix}")
@@ -87,18 +108,18 @@ def _caption(path: Path, notes: Notes) -> str:
     return caption[:1].upper() + caption[1:]
 
 
-def _shown_tables(one: str, folder: Path, output: Path, notes: Notes) -> list[dict[str, Any]]:
-    paths = sorted(folder.rglob("*.tsv"))
-    stems = names_of(f"{one}_{path.relative_to(folder).with_suffix('').as_posix()}" for path in paths)
+def _shown_tables(
+    one: str, folder: Path, stems: Mapping[Path, str], output: Path, notes: Notes
+) -> list[dict[str, Any]]:
     found = []
-    for path, stem in zip(paths, stems.values(), strict=True):
+    for path in sorted(folder.rglob("*.tsv")):
         if path.stat().st_size > _LARGEST:
             notes.add("large", file=f"{one}/{path.name}")
             continue
         table = read_table(path, notes)
         if table is None:
             continue
-        file = write_table(table, output / "tables", stem)
+        file = write_table(table, output / "tables", stems[path])
         if path.name in _ELSEWHERE or not len(table):  # a table without rows is only named among the files
             continue
         found.append({"title": path.relative_to(folder).as_posix(), "file": file, "rows": len(table),

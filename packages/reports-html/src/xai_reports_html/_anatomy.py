@@ -247,6 +247,7 @@ def _float(value: Any) -> float | None:
 def _groups(regions: _Regions, explainer: str, table: pd.DataFrame, classes: Sequence[str] | None) -> dict[str, Any]:
     """Means by true class over people: visits and repeats of a person are averaged first."""
     measure, names = regions.measure, [str(name) for name in classes or []]
+    table = table.dropna(subset=[measure])  # a map that is zero everywhere is in no mean
     people = table.groupby(["region", "true", "person"] if names else ["region", "person"])[measure].mean()
     everybody = people.groupby(level=[0, people.index.nlevels - 1]).mean().groupby(level=0).agg(["mean", "std"])
     order = everybody["mean"].sort_values(ascending=False, kind="stable").head(_GROUP_REGIONS)

@@ -61,7 +61,7 @@ def _is_number(column: pd.Series[Any]) -> bool:
 
 
 def participants(run: RunResults) -> Grid:
-    """Return who was included: a column for each class and for all, by person (the first visit of each)."""
+    """Return who was included: a column for each class and for all, by person (the first row of each)."""
     subjects = run.subjects()
     people = subjects.drop_duplicates("subject_id")
     groups: list[tuple[str, pd.DataFrame, int]] = []
@@ -208,7 +208,8 @@ def sweep_section(run: RunResults, notes: Notes) -> dict[str, Any] | None:
     """Return the trials of the sweep whose choice this run is; None where it is none's."""
     folder = run.folder.parent
     path = folder / "sweep.tsv"
-    if not (run.folder.name.startswith("best") and path.is_file()):
+    # best-before-1 is of another choice than chosen.tsv.
+    if not (run.folder.absolute().name == "best" and path.is_file()):
         return None
     trials = read_table(path, notes, ("trial", "validation"))
     if trials is None:

@@ -101,8 +101,8 @@ def read_group_table(path: Path, people: Sequence[Person]) -> Reading:
             "or 'lh.aparc.thickness'. Set source: table for any other table; write it with one row for each person."
         )
     feature = aseg.group(1) if aseg else aparc.group(3) if aparc else ""
-    whose = _Whose(path, people)
-    if any(whose.of(header, None) for header in headers[1:]):
+    whose, across = _Whose(path, people, paths=True), _Whose(path, people)
+    if any(across.of(header, None) for header in headers[1:]):
         raise InputError(
             f"{path} has a column for each person; a row for each is needed. Write it without --transpose."
         )
@@ -132,10 +132,16 @@ def _whole_unit(column: str) -> str:
 
 
 class _Whose:
-    """Finds the person of a row, and remembers whether anybody was found."""
+    """Finds the person of a row, and remembers whether anybody was found.
 
-    def __init__(self, path: Path, people: Sequence[Person]) -> None:
-        self._path = path
+    Args:
+        path: Of the table.
+        people: Of the run.
+        paths: Whether an id may have a path before it, as FreeSurfer's tables have where they were made so.
+    """
+
+    def __init__(self, path: Path, people: Sequence[Person], *, paths: bool = False) -> None:
+        self._path, self._paths = path, paths
         self._subjects = {person.subject for person in people}
         self._scans = {label(person.scan_id, "sub"): person for person in people}
         self._strangers: dict[str, None] = {}
@@ -143,7 +149,9 @@ class _Whose:
 
     def of(self, text: str, session: str | None) -> tuple[str, str | None] | None:
         """Return the labels of person and visit; None for somebody who is not in the run."""
-        name = label(text.split(".long.")[0].rstrip("/\\ ").replace("\\", "/").rsplit("/", 1)[-1], "sub")
+        name = label(text.split(".long.")[0], "sub")
+        if self._paths and name not in self._subjects:  # an id may have a slash of its own
+            name = label(name.rstrip("/\\ ").replace("\\", "/").rsplit("/", 1)[-1], "sub")
         visit = label(session, "ses") if session and session.strip() not in ("", "n/a") else None
         if name in self._subjects:
             self._found = True

@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..config.resolve import bids_label
 from ..config.strictyaml import dump, load_file
 from ..errors import InputError
 from .results import ENSEMBLE
 from .units import Units, write_text
 from .versions import without_scoring
 
-__all__ = ["JOINED", "RESOLVED", "differences", "prepare_folder", "run_lock"]
+__all__ = ["GROWING", "JOINED", "RESOLVED", "conflicts", "differences", "prepare_folder", "run_lock", "saved_config"]
 
 RESOLVED = "pipeline.resolved.yaml"
 
@@ -27,8 +28,9 @@ JOINED = (
 # Where the units run decides nothing in the results.
 _FREE = {"executor", "output", "name", "quality"}
 # Units that stand at the end: their key tells that they are to be made anew, and nothing of worth is lost.
-_REMADE = {"analyses", "reports"}
-_GROWING = {"explainers", "evaluators", *_REMADE}
+_REMADE = ("analyses", "reports")
+GROWING = ("explainers", "evaluators", *_REMADE)
+"""Sections whose entries may join a run that is done."""
 
 Results = Callable[[str, str], bool]
 
@@ -48,9 +50,8 @@ def prepare_folder(config: Mapping[str, Any]) -> Path:
         raise InputError(JOINED.format(folder))
     saved = folder / RESOLVED
     if saved.is_file():
-        units = Units(folder)
-        changed = differences(load_file(saved).value, config, lambda section, one: _has_results(units, section, one))
-        if changed and units.any_done():
+        changed = conflicts(folder, config)
+        if changed and Units(folder).any_done():
             listed = "\n  ".join(changed[:8]) + ("\n  ..." if len(changed) > 8 else "")
             raise InputError(
                 f"{folder} holds a run of another configuration:\n  {listed}\n"
@@ -68,6 +69,42 @@ def prepare_folder(config: Mapping[str, Any]) -> Path:
     return folder
 
 
+def conflicts(folder: Path, config: Mapping[str, Any]) -> list[str]:
+    """Say where a configuration differs from that of a run folder in what decides results that are there.
+
+    Raises:
+        ConfigError, InputError: See ``saved_config``.
+    """
+    units = Units(folder)
+    return differences(saved_config(folder), config, lambda section, one: _has_results(units, section, one))
+
+
+def saved_config(folder: Path) -> dict[str, Any]:
+    """Return the configuration of a run folder, in which somebody may have written since.
+
+    Raises:
+        ConfigError: It is no YAML.
+        InputError: It is no configuration.
+    """
+    path = folder / RESOLVED
+    config = load_file(path).value
+    refused = InputError(f"{path} is no configuration any more. Write it as it was, or remove that folder first.")
+    if not isinstance(config, dict) or not all(_is_slot(config.get(key)) for key in ("data", "model", "training")):
+        raise refused
+    lists = {key: config.get(key) or [] for key in GROWING}
+    if not all(isinstance(slots, list) and all(_is_slot(slot) for slot in slots) for slots in lists.values()):
+        raise refused
+    config["training"].setdefault("params", {})
+    return {
+        **config,
+        **{key: [{"id": slot["name"], "params": {}, **slot} for slot in slots] for key, slots in lists.items()},
+    }
+
+
+def _is_slot(value: object) -> bool:
+    return isinstance(value, dict) and "name" in value and isinstance(value.get("params", {}), dict)
+
+
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], results: Results = lambda *_: True) -> list[str]:
     """Say where two resolved configurations differ in what decides results already there.
 
@@ -82,7 +119,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], results: Results
             continue
         if key == "training" and key in old and old[key]["name"] == new[key]["name"]:
             found += _leaves(key, without_scoring(old[key]), without_scoring(new[key]))
-        elif key in _GROWING:
+        elif key in GROWING:
             made = [entry for entry in old.get(key) or [] if results(key, entry["id"])]
             found += _changed_entries(key, made, new.get(key) or [])
         else:
@@ -99,12 +136,21 @@ def _changed_entries(section: str, old: Sequence[Mapping[str, Any]], new: Sequen
             found.append(f"{path}: there with results, but not here; keep it{_removal(section, entry['id'])}")
         elif section not in _REMADE:
             lines = _leaves(path, entry, now[entry["id"]])
-            found += [f"{line}; a changed entry needs an id of its own beside it" for line in lines]
+            found += [f"{line}; a changed entry needs an id of its own beside it{_removal(section, entry['id'])}"
+                      for line in lines]  # fmt: skip
     return found
 
 
 def _removal(section: str, one: str) -> str:
-    return f", or remove its folder analysis/{one} first" if section == "analyses" else ""
+    """Return how an entry can be given up, above all one that failed in the middle."""
+    label = bids_label(one)
+    what = {
+        "explainers": f"maps from derivatives (*_desc-{label}_relevance.*; of repeats *_desc-{label}Fold*_relevance.*)",
+        "evaluators": f"folder .xai/evaluation/{one}",
+        "analyses": f"folder analysis/{one}",
+        "reports": f"folder (report-{one}, or report if it is the first)",
+    }
+    return f", or remove its {what[section]} first"
 
 
 def _has_results(units: Units, section: str, one: str) -> bool:

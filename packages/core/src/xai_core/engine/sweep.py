@@ -108,7 +108,8 @@ class Sweep:
             return
         old, new = load_file(saved).value, self._saved()
         changed = [key for key in {**old, **new} if key not in _MAY_CHANGE and old.get(key) != new.get(key)]
-        changed += [f"study.{line}" for line in differences(old["study"], new["study"])]
+        # Trials are trained and validated only: nothing of them is explained, analysed or reported.
+        changed += [f"study.{line}" for line in differences(old["study"], new["study"], lambda *_: False)]
         if changed and any((self.folder / "trials").glob("*/trial.json")):
             raise InputError(
                 f"{self.folder} holds another sweep (different: {'; '.join(changed[:8])}). Give this one another "

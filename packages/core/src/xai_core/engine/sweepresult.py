@@ -11,11 +11,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ..config.strictyaml import load_file
 from .pipeline import Pipeline
 from .progress import log
 from .results import RunResults
-from .runfolder import RESOLVED, differences, prepare_folder
+from .runfolder import GROWING, RESOLVED, conflicts, differences, prepare_folder, saved_config
 from .sweepchoice import Choice, Trial, best_single
 from .tables import tsv
 from .units import Units, write_text
@@ -61,7 +60,7 @@ def test_chosen(config: dict[str, Any], choices: Sequence[Choice], folder: Path)
         folder: The sweep's folder.
     """
     best = folder / "best"
-    _set_aside(best, config)
+    config = _beside_former(best, config)
     prepare_folder(config)
     _copy(folder / ".xai" / "scans.json", best / ".xai" / "scans.json")
     _copy(folder / ".xai" / "skipped.json", best / ".xai" / "skipped.json")
@@ -71,16 +70,23 @@ def test_chosen(config: dict[str, Any], choices: Sequence[Choice], folder: Path)
     return Pipeline(config).run("train")
 
 
-def _set_aside(best: Path, config: Mapping[str, Any]) -> None:
-    """More trials may choose otherwise; what was explained with the former choice is kept under another name."""
-    saved = best / RESOLVED
-    if not saved.is_file() or not Units(best).any_done() or not differences(load_file(saved).value, config):
-        return
+def _beside_former(best: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """Return the configuration of ``best`` where there may be one already.
+
+    More trials may choose otherwise; what was explained with the former choice is kept under another name. Where the
+    choice is the same, ``best`` goes on with what it has been explained and analysed by since.
+    """
+    if not (best / RESOLVED).is_file() or not Units(best).any_done():
+        return config
+    former = saved_config(best)
+    if not differences(former, config, lambda *_: False):
+        return config | {key: former[key] for key in GROWING} if conflicts(best, config) else config
     number = 1
     while (aside := best.with_name(f"best-before-{number}")).exists():
         number += 1
     best.rename(aside)
     log.warning("the choice is another than before; the former one is kept in %s", aside)
+    return config
 
 
 def _adopt(trial: Path, best: Path, index: int) -> None:

@@ -124,9 +124,18 @@ class Units:
         for source, destination in zip(sources, destinations, strict=True):
             destination.parent.mkdir(parents=True, exist_ok=True)
             source.replace(destination)
-        for stale in set(old["files"]) - set(files):
-            (self.folder / stale).unlink(missing_ok=True)
+        stale = set(old["files"]) - set(files)
+        for file in stale - self._of_others(name) if stale else ():
+            (self.folder / file).unlink(missing_ok=True)
         self._write_marker(name, key, files)
+
+    def _of_others(self, name: str) -> set[str]:
+        """Return the files of the units beside one: the second report may have become the first since."""
+        others = [path for path in self._marker(name).parent.glob("*.json") if path != self._marker(name)]
+        markers = [
+            self._read_marker(path.relative_to(self._private / "units").with_suffix("").as_posix()) for path in others
+        ]
+        return {file for marker in markers if marker is not None for file in marker["files"]}
 
     def _write_marker(self, name: str, key: str, files: Mapping[str, int]) -> None:
         write_text(self._marker(name), json.dumps({"key": key, "files": files}, indent=1))
