@@ -559,6 +559,15 @@ def test_the_words_that_tell_a_channel() -> None:
     assert channel_words(["a", "b"], []) == [["a"], ["b"]]
 
 
+def test_numbers_tell_no_channel_and_names_of_several_words_do() -> None:
+    rows = [{"image_t1": "/a/001.nii", "image_pet": f"/a/s{n}_acq-60_pet.nii"} for n in range(2)]
+    assert channel_words(["t1", "pet"], rows) == [["t1"], ["acq", "pet"]]
+    names = ["gray_matter", "white_matter"]
+    words = channel_words(names, [])
+    assert words == [["gray"], ["white"]]
+    assert len(mismatches(names, words, ["s_white_matter.nii", "s_gray_matter.nii"])) == 2
+
+
 def test_a_run_without_maps_can_be_served(tmp_path: Path, compute: Callable[..., Any]) -> None:
     results = example_run(tmp_path / "run")
     for path in (results.folder / "derivatives").rglob("*_relevance.json"):

@@ -247,7 +247,7 @@ def test_in_a_browser(
     entry.wait_for(timeout=60_000)
     expected = run.explain(scan, ["lrp"], "CN", 1, covariates={"age": 71.5, "sex": "F"})["lrp"].image
     page.wait_for_selector("#message", state="hidden")
-    assert "explained: CN" in page.text_content("#decision")
+    assert "relevance for: CN" in page.text_content("#decision")
     values = expected.get_fdata(dtype=np.float32)
     voxel = np.unravel_index(np.abs(values).argmax(), values.shape)
     place = ",".join(str(float(part)) for part in (expected.affine @ [*voxel, 1])[:3])
@@ -262,7 +262,7 @@ def test_in_a_browser(
     page.select_option("#language", "de")
     assert page.text_content("#serve-go") == "Vorhersagen und erklären"
     assert page.input_value("#serve-fold") == "1"
-    assert "erklärt: CN" in page.text_content("#decision")
+    assert "Relevanz für: CN" in page.text_content("#decision")
     grave = axe_faults(page)
     if grave is not None:
         assert grave == []

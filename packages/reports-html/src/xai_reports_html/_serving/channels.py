@@ -14,8 +14,9 @@ __all__ = ["channel_words", "mismatches", "same_files"]
 def channel_words(channels: Sequence[str], rows: Iterable[Mapping[Any, Any]]) -> list[list[str]]:
     """Return the words by which a file's name tells its channel: a list for each channel.
 
-    They are the channel's own name, and what all its files in the study have in their names and those of no other
-    channel do (``mwp1`` and ``mwp2``). Capitals do not matter.
+    They are the words of the channel's own name that no other channel's name has, and what all its files in the study
+    have in their names and those of no other channel do (``mwp1`` and ``mwp2``); numbers are not taken for that, since
+    they may be somebody's. Capitals do not matter.
 
     Args:
         channels: Their names.
@@ -31,9 +32,14 @@ def channel_words(channels: Sequence[str], rows: Iterable[Mapping[Any, Any]]) ->
                 found[index] = words if known is None else known & words
                 anywhere[index] |= words
     return [
-        sorted({channel.casefold()} | ((found[i] or set()) - _others(anywhere, i)))
-        for i, channel in enumerate(channels)
+        sorted(own | {word for word in (found[i] or set()) - _others(anywhere, i) if not word.isdigit()})
+        for i, own in enumerate(_own(channels))
     ]
+
+
+def _own(channels: Sequence[str]) -> list[set[str]]:
+    words = [_words(channel) for channel in channels]
+    return [(words[i] - _others(words, i)) or {channel.casefold()} for i, channel in enumerate(channels)]
 
 
 def _others(words: Sequence[set[str]], index: int) -> set[str]:

@@ -82,6 +82,11 @@ def viewed(
         for name, record in records.items():
             files[f"p{number}-m{explainers.index(name)}"] = record.path
         shown = [explainers.index(name) for name in records]
+        if run.classes is not None:  # without it, nobody can tell for which class "for" and "against" are meant
+            person["explained"] = {
+                str(explainers.index(name)): str(record.sidecar.get("target_name", ""))
+                for name, record in records.items()
+            }
         people.append(person | {"maps": sorted(shown)} | {kind: path is not None for kind, path in there.items()})
     names = {} if atlas is None else dict(atlas[1])
     if atlas is not None:

@@ -96,7 +96,7 @@ def about_map(data: Array, affine: Array) -> dict[str, Any]:
         mm = (places @ affine[:3, :3].T + affine[:3, 3])[:, axis].tolist()
         slices[name] = {"mm": mm} | {sign: found[axis].tolist() for sign, found in sums.items()}
     return {
-        "quantiles": [float(f"{value:.6g}") for value in _quantiles(strength)],
+        "quantiles": _quantiles(strength).tolist(),  # exact: rounded up, one would hide the voxels that share it
         "largest": float(strength[-1]) if strength.size else 0.0,
         "sum": float(data.sum(dtype=np.float64)),
         "peaks": {sign: _peak(np.abs(part), part) for sign, part in parts.items()},

@@ -71,7 +71,8 @@
 
   function progress() {
     const mine = job(), busy = mine && (mine.state === "waiting" || mine.state === "running");
-    byId("serve-progress").hidden = !busy && !sending;
+    const asked = own !== null && !mine; // taken, and the queue has not been read since
+    byId("serve-progress").hidden = !busy && !sending && !asked;
     if (sending) { set("serve-step", text("serve_state_sending")); set("serve-far", ""); byId("serve-bar").removeAttribute("value"); return; }
     if (!busy) return;
     const waiting = jobs.filter(function (one) { return one.state === "waiting"; }).length;
@@ -117,7 +118,7 @@
       } while (active());
     } catch (error) { tell({ message: error.message }); }
     asking = false;
-    if (own && !job()) own = null;
+    if (own && !job()) { own = null; progress(); }
   }
 
   function news() {
@@ -168,7 +169,7 @@
   function summary(person, prediction) {
     const number = XAI.panels.number, chance = (person.probabilities || {})[person.prediction];
     const parts = [
-      text("predicted") + ": " + (typeof person.prediction === "number" ? number(person.prediction) : person.prediction) + (chance === undefined ? "" : " (" + (100 * chance).toFixed(1) + " %)"),
+      text("predicted") + ": " + (typeof person.prediction === "number" ? number(person.prediction) : person.prediction) + (chance === undefined ? "" : " (" + XAI.panels.percent(chance) + ")"),
       text("fold") + " " + person.fold,
     ];
     if (person.explained !== undefined) parts.push(text("explained") + ": " + person.explained);

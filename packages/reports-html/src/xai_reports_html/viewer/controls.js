@@ -4,6 +4,8 @@
   const XAI = window.XAI, panels = XAI.panels, byId = panels.byId;
   const LAYOUTS = ["planes", "axial", "coronal", "sagittal", "all", "render"];
   const STEP = 5; // of a key, in thousandths
+  const KEYS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowDown: [1, -1], ArrowUp: [1, 1], PageDown: [2, -1], PageUp: [2, 1] };
+  const ACROSS = { sagittal: [1, 2, 0], coronal: [0, 2, 1] }; // axes of the picture: to the right, upwards, through it
 
   function fill(state) {
     for (const name of ["scaling", "signs", "convention", "axis"]) byId(name).value = state[name];
@@ -35,6 +37,8 @@
     on("curve", "click", view.clicked);
     on("link", "click", function () { copyLink(state); });
     document.addEventListener("keydown", function (event) { pressed(view, event); });
+    // NiiVue has keys of its own: some would do something else beside what is told of them here.
+    byId("gl").parentElement.addEventListener("keydown", function (event) { if (event.target === byId("gl")) moved(view, event); }, true);
     window.addEventListener("hashchange", view.restore);
   }
 
@@ -42,6 +46,17 @@
     XAI.state.write(state);
     try { await navigator.clipboard.writeText(window.location.href); byId("link").textContent = panels.text("copied"); }
     catch (_error) { window.prompt(panels.text("link"), window.location.href); }
+  }
+
+  /* In a picture that has the focus. */
+  function moved(view, event) {
+    const own = KEYS[event.key];
+    event.stopPropagation();
+    if (!own || !XAI.shown || event.ctrlKey || event.metaKey || event.altKey) { pressed(view, event); return; }
+    event.preventDefault();
+    const axis = (ACROSS[byId("layout").value] || [0, 1, 2])[own[0]], by = [0, 0, 0];
+    by[axis] = axis === 0 && own[0] === 0 && view.state.convention === "radiological" ? -own[1] : own[1];
+    view.move(by);
   }
 
   function pressed(view, event) {

@@ -49,10 +49,13 @@
   function list() { XAI.relevance.list(now.map, state, people[current()], region, go); }
 
   function go(mm) {
-    nv.scene.crosshairPos = nv.mm2frac(mm);
+    nv.scene.crosshairPos = nv.mm2frac(mm, 0, true); // true: mm of the header, also where the voxels are turned
     nv.drawScene();
     nv.createOnLocationChange();
   }
+
+  /* By voxels of the scan: to the right, to the front, upwards. */
+  function move(by) { if (now.map) nv.moveCrosshairInVox(by[0], by[1], by[2]); }
 
   function located(data) {
     const mm = Array.from(data.mm).slice(0, 3), person = people[current()];
@@ -64,7 +67,7 @@
     panels.put("voxel", about ? XAI.volumes.transformed(about.to_voxel, mm).map(Math.round).join(", ") : "");
     panels.put("value", now.map ? panels.number(XAI.volumes.valueAt(now.map, mm)) : "");
     panels.put("region", region(person, mm));
-    if (now.map) panels.curve(now.map.about.slices, state.axis, mm, AXES[state.axis]);
+    if (now.map) panels.curve(now.map.about.slices, state.axis, XAI.volumes.transformed(now.map.inverse, mm)[AXES[state.axis]]);
     state.mm = mm.map(function (v) { return v.toFixed(2); }).join(",");
     XAI.state.later(state);
   }
@@ -74,13 +77,14 @@
     const turn = ++now.turn, number = current(), person = people[number];
     if (!person) { clear(); return; }
     const map = XAI.people.explainer(person, state), kept = XAI.state.place(state) || now.mm;
+    const missing = XAI.people.missing(state);
     state.scan = person.id;
     state.fold = person.several ? String(person.fold) : "";
     state.explainer = manifest.explainers[map];
     byId("person").value = label(person);
     byId("explainer").replaceChildren(...person.maps.map(function (index) { return XAI.controls.option(manifest.explainers[index], manifest.explainers[index], index === map); }));
     XAI.shown = person;
-    panels.decision(person);
+    panels.decision(person, map);
     panels.report(person);
     panels.space();
     tell("xai-shown");
@@ -92,13 +96,14 @@
       now.below = now.scan || (await XAI.volumes.blank(now.map));
       if (turn !== now.turn) return;
       if (now.scan) [now.scan.cal_min, now.scan.cal_max] = now.scan.about.window;
+      [now.below.robust_min, now.below.robust_max] = [now.below.cal_min, now.below.cal_max]; // a double click leads back there
       if (now.truth) now.truth.paint = function () { return [0, 255, 0]; };
       byId("truth").disabled = !now.truth;
       byId("atlas").disabled = !hasAtlas(person);
       XAI.relevance.apply(now.map, state);
       stack();
       go(kept || XAI.relevance.peak(now.map, state));
-      panels.message(!now.scan ? panels.text("no_scan") : now.map.about.largest === 0 ? panels.text("empty") : "");
+      panels.message(missing ? missing + ": " + panels.text("not_here") : !now.scan ? panels.text("no_scan") : now.map.about.largest === 0 ? panels.text("empty") : "");
       XAI.drawn = person.id;
       await rest(turn, number, person);
     } catch (error) {
@@ -213,19 +218,19 @@
   function speak() {
     XAI.controls.speak(state);
     XAI.state.write(state);
-    if (now.map) { XAI.relevance.apply(now.map, state); list(); here(); panels.decision(XAI.shown); }
+    if (now.map) { XAI.relevance.apply(now.map, state); list(); here(); panels.decision(XAI.shown, XAI.people.explainer(XAI.shown, state)); }
     tell("xai-language");
   }
 
   function clicked(event) {
     if (!now.map || !now.mm) return;
-    const mm = now.mm.slice();
-    mm[AXES[state.axis]] = panels.clicked(event, now.map.about.slices, state.axis);
-    go(mm);
+    const voxel = XAI.volumes.transformed(now.map.inverse, now.mm);
+    voxel[AXES[state.axis]] = panels.clicked(event, now.map.about.slices, state.axis);
+    go(XAI.volumes.transformed(now.map.about.affine, voxel));
   }
 
   function choose(input) {
-    const found = people.find(function (person) { return label(person) === input.value || person.id === input.value || person.subject === input.value; });
+    const found = XAI.people.named(input.value, label);
     if (!found) { input.value = XAI.shown ? label(XAI.shown) : ""; return; }
     state.scan = found.id;
     state.fold = String(found.fold);
@@ -245,7 +250,7 @@
     const shown = people[found] === XAI.shown;
     people.splice(found, 1);
     listPeople();
-    if (shown) { now.mm = null; state.mm = ""; show(); }
+    if (shown) { now.mm = null; state.mm = state.scan = state.fold = ""; show(); }
   };
 
   XAI.open = function (id) { state.scan = id; state.fold = ""; show(); };
@@ -277,7 +282,7 @@
     XAI.nv = nv;
     XAI.controls.listen({
       state: state, changed: changed, look: look, restack: restack, here: here, show: show, speak: speak, choose: choose, step: step,
-      nextExplainer: nextExplainer, clicked: clicked, restore: restore,
+      nextExplainer: nextExplainer, clicked: clicked, restore: restore, move: move,
     });
     look();
     tell("xai-ready");

@@ -53,18 +53,28 @@
     return size !== 0 && (size < 1e-3 || size >= 1e5) ? value.toExponential(2) : String(Number(value.toPrecision(3)));
   }
 
-  function decision(person) {
-    const element = byId("decision");
+  /* A probability that is not one is not shown as 100 %. */
+  function percent(chance) {
+    if (chance > 0.999 && chance < 1) return "> 99.9 %";
+    if (chance > 0 && chance < 0.001) return "< 0.1 %";
+    return (100 * chance).toFixed(1) + " %";
+  }
+
+  function predicted(person) {
+    const chance = (person.probabilities || {})[person.prediction], parts = [], known = person.target;
+    const shown = typeof person.prediction === "string" ? person.prediction : number(person.prediction);
+    if (known !== undefined && known !== null) parts.push(text("true") + ": " + (typeof known === "number" ? number(known) : known));
+    parts.push(text("predicted") + ": " + shown + (chance === undefined || chance === null ? "" : " (" + percent(chance) + ")"));
+    return parts;
+  }
+
+  /* `map`: index of the explainer that is shown. */
+  function decision(person, map) {
+    const element = byId("decision"), parts = person.prediction === undefined ? [] : predicted(person);
     element.replaceChildren();
-    if (person.prediction === undefined) return;
-    const chance = (person.probabilities || {})[person.prediction];
-    const shown = typeof person.prediction === "number" ? number(person.prediction) : person.prediction;
-    const known = typeof person.target === "number" ? number(person.target) : person.target;
-    const parts = [];
-    if (person.target !== undefined) parts.push(text("true") + ": " + known);
-    parts.push(text("predicted") + ": " + shown + (chance === undefined ? "" : " (" + (100 * chance).toFixed(0) + " %)"));
     if (person.several || person.key) parts.push(text("fold") + " " + person.fold);
-    if (person.explained !== undefined) parts.push(text("explained") + ": " + person.explained);
+    const explained = person.explained && typeof person.explained === "object" ? person.explained[map] : person.explained;
+    if (explained) parts.push(text("explained") + ": " + explained);
     element.append(parts.join(" · "));
     const marks = person.correct === undefined ? [] : [person.correct ? "right" : "wrong"];
     if (person.seen) marks.push("seen");
@@ -76,20 +86,20 @@
     }
   }
 
-  /* Sum of relevance by slice; the slice of the crosshair is marked. */
-  function curve(slices, axis, mm, unit) {
+  /* Sum of relevance by slice; the slice of the crosshair is marked: its number, since a scan may lie turned against mm. */
+  function curve(slices, axis, slice) {
     const svg = byId("curve");
     svg.replaceChildren();
     const found = slices && slices[axis];
     if (!found || found.mm.length < 2) return;
-    const width = 300, height = 110, low = found.mm[0], high = found.mm[found.mm.length - 1];
+    const width = 300, height = 110, last = found.mm.length - 1;
     let largest = 0;
     for (let i = 0; i < found.mm.length; i++) largest = Math.max(largest, found.positive[i], -found.negative[i]);
-    const x = function (place) { return ((place - low) / (high - low)) * width; };
+    const x = function (number) { return (number / last) * width; };
     const y = function (value) { return height / 2 - (largest ? (value / largest) * (height / 2 - 4) : 0); };
     const line = function (values, colour) {
       const made = document.createElementNS(SVG, "polyline");
-      made.setAttribute("points", found.mm.map(function (place, i) { return x(place).toFixed(1) + "," + y(values[i]).toFixed(1); }).join(" "));
+      made.setAttribute("points", found.mm.map(function (_, i) { return x(i).toFixed(1) + "," + y(values[i]).toFixed(1); }).join(" "));
       made.setAttribute("fill", "none");
       made.setAttribute("stroke", colour);
       made.setAttribute("stroke-width", "1.6");
@@ -106,16 +116,13 @@
     ruler(0, height / 2, width, height / 2, "var(--line)");
     line(found.positive, "var(--for)");
     line(found.negative, "var(--against)");
-    if (mm) ruler(x(mm[unit]), 0, x(mm[unit]), height, "var(--front)");
+    ruler(x(slice), 0, x(slice), height, "var(--front)");
   }
 
-  /* The slice nearest to a click, as its place along the axis in mm. */
+  /* The number of the slice nearest to a click. */
   function clicked(event, slices, axis) {
     const box = byId("curve").getBoundingClientRect();
-    const found = slices[axis].mm;
-    const share = Math.min(1, Math.max(0, (event.clientX - box.left) / box.width));
-    const wanted = found[0] + share * (found[found.length - 1] - found[0]);
-    return found.reduce(function (best, place) { return Math.abs(place - wanted) < Math.abs(best - wanted) ? place : best; });
+    return Math.round(Math.min(1, Math.max(0, (event.clientX - box.left) / box.width)) * (slices[axis].mm.length - 1));
   }
 
   function clusterTable(rows, go) {
@@ -167,7 +174,7 @@
   }
 
   XAI.panels = {
-    byId: byId, put: put, text: text, translate: translate, number: number, decision: decision, report: report, space: space, curve: curve, clicked: clicked,
+    byId: byId, put: put, text: text, translate: translate, number: number, percent: percent, decision: decision, report: report, space: space, curve: curve, clicked: clicked,
     clusterTable: clusterTable, colourBar: colourBar, message: message,
   };
 })();

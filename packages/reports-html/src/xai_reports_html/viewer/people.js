@@ -14,6 +14,19 @@
     return found < 0 ? 0 : found;
   }
 
+  /* Whom an address asks for in vain: somebody else is shown then, which must be told. */
+  function missing(state) {
+    const found = people[current(state)];
+    if (!found || state.scan === "" || (found.id === state.scan && (state.fold === "" || String(found.fold) === state.fold))) return "";
+    return state.scan + (state.fold === "" ? "" : " (" + XAI.panels.text("fold") + " " + state.fold + ")");
+  }
+
+  /* Whom a text names. What the list offers (`label`) comes first: an id may be somebody else's name. */
+  function named(text, label) {
+    return [label, function (person) { return person.id; }, function (person) { return person.subject; }]
+      .map(function (name) { return people.find(function (person) { return name(person) === text; }); }).find(Boolean);
+  }
+
   /* Index of the explainer that is shown of a person: the chosen one if it explained them. */
   function explainer(person, state) {
     const wanted = manifest.explainers.indexOf(state.explainer);
@@ -31,7 +44,7 @@
     });
   }
 
-  XAI.people = { all: people, key: key, current: current, explainer: explainer, fetched: fetched };
+  XAI.people = { all: people, key: key, current: current, missing: missing, named: named, explainer: explainer, fetched: fetched };
   const state = XAI.state.read();
   XAI.people.first = fetched(current(state), state);
 })();
