@@ -197,7 +197,8 @@ def test_every_language_has_every_text() -> None:
     assert set(found) == {"en", "de"}
     assert set(found["de"]) == set(found["en"])
     assert all(found["de"].values())
-    source = "".join((Path(locales.__code__.co_filename).parents[1] / "viewer" / name).read_text() for name in PAGES)
+    folder = Path(locales.__code__.co_filename).parents[1] / "viewer"
+    source = "".join((folder / name).read_text(encoding="utf-8") for name in PAGES)
     for key in set(found["en"]) - {"code", "language"}:
         assert f'"{key}"' in source, f"{key} is not used"
 
