@@ -272,7 +272,7 @@
     nv = new window.niivue.Niivue({
       backColor: [0, 0, 0, 1], crosshairColor: [0.3, 0.9, 0.4, 0.8], crosshairWidth: 1, crosshairWidthUnit: "mm", crosshairGap: 6, show3Dcrosshair: true,
       dragAndDropEnabled: false, logLevel: "error", isColorbar: false, onLocationChange: located, loadingText: "",
-      showAllOrientationMarkers: true, viewModeHotKey: "", clipPlaneHotKey: "", cycleClipPlaneHotKey: "", isNearestInterpolation: true,
+      showAllOrientationMarkers: true, viewModeHotKey: "", clipPlaneHotKey: "", cycleClipPlaneHotKey: "", isNearestInterpolation: true, multiplanarPadPixels: 24,
     });
     nv.meshShaders = []; // no meshes here: their programs are a third of the time until NiiVue can draw
     await nv.attachToCanvas(canvas);
