@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import re
-import shutil
 import threading
 import time
 import urllib.request
@@ -206,19 +205,6 @@ def test_what_cannot_be_explained_is_told(
     told = {"no age": "age", "wrong age": "'old' is no number", "nan": "NaN", "wrong grid": "grid|voxels"}[fault]
     assert re.search(told, job["error"])
     assert "Traceback" not in job["error"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no Chromium on this machine")
-    with playwright.sync_playwright() as started:
-        options = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-        launched = started.chromium.launch(executable_path=chromium, args=options)
-        yield launched
-        launched.close()
 
 
 def test_in_a_browser(

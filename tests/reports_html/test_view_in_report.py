@@ -13,8 +13,6 @@ import pytest
 
 from xai_core.registry import create
 
-playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HOSTILE = "sub-x&fold=7#<img src=x onerror=alert(1)>+%41 'é"
 
 
@@ -34,22 +32,17 @@ def report(run_writer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def page(report: Path) -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine")
-    with playwright.sync_playwright() as started:
-        options = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=options)
-        tab = browser.new_page(viewport={"width": 1200, "height": 800})
-        problems: list[str] = []
-        tab.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-        tab.on("pageerror", lambda error: problems.append(str(error)))
-        # Whoever clicks on before every picture is there breaks the rest off.
-        tab.on("requestfailed", lambda r: None if r.failure == "net::ERR_ABORTED" else problems.append(r.url))
-        tab.on("dialog", lambda dialog: problems.append(dialog.message))
-        tab.on("request", lambda r: None if r.url.startswith(("file:", "data:", "blob:")) else problems.append(r.url))
-        yield tab
-        browser.close()
+def page(browser: Any) -> Iterator[Any]:
+    tab = browser.new_page(viewport={"width": 1200, "height": 800})
+    problems: list[str] = []
+    tab.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    tab.on("pageerror", lambda error: problems.append(str(error)))
+    # Whoever clicks on before every picture is there breaks the rest off.
+    tab.on("requestfailed", lambda r: None if r.failure == "net::ERR_ABORTED" else problems.append(r.url))
+    tab.on("dialog", lambda dialog: problems.append(dialog.message))
+    tab.on("request", lambda r: None if r.url.startswith(("file:", "data:", "blob:")) else problems.append(r.url))
+    yield tab
+    tab.close()
     assert problems == []
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,9 +17,6 @@ from xai_core.testing import example_run
 from xai_reports_html._viewer import export, serve, viewed
 
 playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-if CHROMIUM is None:
-    pytest.skip("no Chromium on this machine", allow_module_level=True)
 
 SHAPE = (20, 24, 18)
 # Stored from right to left, as scanners often do.
@@ -51,15 +47,6 @@ def atlas(folder: Path) -> tuple[Path, dict[int, str]]:
     labels[:25], labels[35:] = 17, 53
     nib.save(nib.Nifti1Image(labels, affine), folder / "atlas.nii.gz")
     return folder / "atlas.nii.gz", {17: "Left <b>side</b>", 53: "Right side"}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        options = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-        launched = started.chromium.launch(executable_path=CHROMIUM, args=options)
-        yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="module")
