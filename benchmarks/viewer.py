@@ -21,9 +21,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
@@ -32,6 +32,9 @@ from scipy import ndimage
 
 from xai_core.testing import example_run
 from xai_reports_html._viewer import Viewed, export, serve, viewed
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page, Playwright
 
 SOFTWARE = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 STEPS = 30
@@ -61,21 +64,39 @@ MOVES = """async places => {
   }
   return found;
 }"""
+# Time of day in seconds when something of the page is there and the graphics have drawn it.
+SEEN = """async name => {
+  while (!(window.XAI && XAI[name])) await new Promise(done => setTimeout(done, 5));
+  XAI.nv.gl.finish();
+  return (performance.timeOrigin + performance.now()) / 1000;
+}"""
 RENDERER = """() => { const gl = XAI.nv.gl, info = gl.getExtension("WEBGL_debug_renderer_info");
   return gl.getParameter(info ? info.UNMASKED_RENDERER_WEBGL : gl.RENDERER); }"""
 
 
 def main() -> None:
+    from playwright.sync_api import sync_playwright
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--server", action="store_true", help="over the local server")
     parser.add_argument("--gpu", action="store_true", help="do not force software rendering")
     parser.add_argument("--trace", type=Path, help="keep a CPU profile here")
     parser.add_argument("--view", default="", help="more of the address, such as layout=all")
+    parser.add_argument("--times", type=int, default=9, help="how often it is opened, each time in a new browser")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory() as temporary, sync_playwright() as started:
         shown = planted(Path(temporary))
-        with address(shown, Path(temporary), server=arguments.server) as place:
-            measure(f"{place}#scan=sub-01&theme=dark&{arguments.view}", arguments)
+        place = None if arguments.server else exported(shown, Path(temporary))
+        rounds = [
+            opened(started, shown, place, arguments, last=n == arguments.times - 1) for n in range(arguments.times)
+        ]
+    tell_opening("the first picture with relevance", [drawn for drawn, _ in rounds])
+    tell_opening("atlas and clusters are there", [ready for _, ready in rounds])
+
+
+def tell_opening(what: str, seconds: list[float]) -> None:
+    median = statistics.median(seconds)
+    print(f"open until {what:32} median {median:.2f} s, {min(seconds):.2f} to {max(seconds):.2f} s")
 
 
 def planted(folder: Path) -> Viewed:
@@ -96,15 +117,16 @@ def planted(folder: Path) -> Viewed:
     return viewed(run, ["sub-01", "sub-02"], atlas=(folder / "atlas.nii.gz", names))
 
 
+def exported(shown: Viewed, folder: Path) -> str:
+    start = time.perf_counter()
+    page = export(shown, folder / "viewer")
+    size = sum(path.stat().st_size for path in (folder / "viewer" / "data").iterdir()) / 1e6
+    print(f"export: {time.perf_counter() - start:.1f} s, {size:.0f} MB of volumes")
+    return page.as_uri()
+
+
 @contextmanager
-def address(shown: Viewed, folder: Path, *, server: bool) -> Iterator[str]:
-    if not server:
-        start = time.perf_counter()
-        page = export(shown, folder / "viewer")
-        size = sum(path.stat().st_size for path in (folder / "viewer" / "data").iterdir()) / 1e6
-        print(f"export: {time.perf_counter() - start:.1f} s, {size:.0f} MB of volumes")
-        yield page.as_uri()
-        return
+def served(shown: Viewed) -> Iterator[str]:
     with serve(shown, 0) as running:
         thread = threading.Thread(target=running.serve_forever)
         thread.start()
@@ -115,46 +137,57 @@ def address(shown: Viewed, folder: Path, *, server: bool) -> Iterator[str]:
             thread.join()
 
 
-def measure(url: str, arguments: argparse.Namespace) -> None:
-    from playwright.sync_api import sync_playwright
+def opened(
+    started: Playwright, shown: Viewed, place: str | None, arguments: argparse.Namespace, *, last: bool
+) -> tuple[float, float]:
+    """Open the viewer in a new browser and return the seconds until the picture, and until everything, is there.
 
+    The browser is there before a server is started: nothing is prepared before the page is asked for.
+    """
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    with sync_playwright() as started:
-        options = ["--no-sandbox", *([] if arguments.gpu else SOFTWARE)]
-        browser = started.chromium.launch(executable_path=path, args=options)
-        page = browser.new_page(viewport={"width": 1400, "height": 900})
-        page.set_default_timeout(300_000)
-        page.on("pageerror", lambda error: print("error:", error))
-        page.goto("about:blank")
-        profile = page.context.new_cdp_session(page) if arguments.trace else None
-        if profile:
-            profile.send("Profiler.enable")
-            profile.send("Profiler.start")
-        start = time.perf_counter()
-        page.goto(url, wait_until="commit")
-        until(page, "window.XAI && XAI.drawn")
-        print(f"open until the first picture with relevance: {time.perf_counter() - start:.2f} s")
-        until(page, "XAI.ready")
-        print(f"open until atlas and clusters are there:     {time.perf_counter() - start:.2f} s")
-        print(f"{platform.machine()}, {os.cpu_count()} cores, Chromium {browser.version}, {page.evaluate(RENDERER)}")
-        page.wait_for_timeout(1500)
-        follow(page)
-        start = time.perf_counter()
-        page.keyboard.press("n")
-        until(page, "XAI.drawn === 'sub-02'")
-        print(f"next person until the first picture: {time.perf_counter() - start:.2f} s")
+    options = ["--no-sandbox", *([] if arguments.gpu else SOFTWARE)]
+    browser = started.chromium.launch(executable_path=path, args=options)
+    page = browser.new_page(viewport={"width": 1400, "height": 900})
+    page.set_default_timeout(300_000)
+    page.on("pageerror", lambda error: print("error:", error))
+    page.goto("about:blank")
+    profile = page.context.new_cdp_session(page) if arguments.trace and last else None
+    if profile:
+        profile.send("Profiler.enable")
+        profile.send("Profiler.start")
+    start = time.time()
+    with served(shown) if place is None else nullcontext(place) as address:
+        page.goto(f"{address}#scan=sub-01&theme=dark&{arguments.view}", wait_until="commit")
+        drawn = page.evaluate(SEEN, "drawn") - start
+        ready = page.evaluate(SEEN, "ready") - start
+        if last:
+            print(
+                f"{platform.machine()}, {os.cpu_count()} cores, Chromium {browser.version}, {page.evaluate(RENDERER)}"
+            )
+            page.wait_for_timeout(1500)
+            follow(page)
+            step(page)
         if profile:
             arguments.trace.write_text(json.dumps(profile.send("Profiler.stop")["profile"]), encoding="utf-8")
         browser.close()
+    return drawn, ready
 
 
-def until(page: Any, expression: str) -> None:
+def step(page: Page) -> None:
+    page.wait_for_timeout(1500)
+    start = time.time()
+    page.keyboard.press("n")
+    until(page, "XAI.drawn === 'sub-02'")
+    print(f"next person until the first picture: {page.evaluate(SEEN, 'drawn') - start:.2f} s")
+
+
+def until(page: Page, expression: str) -> None:
     """Wait; the browser's own waiting is forbidden by the server's policy (it evaluates text)."""
     while not page.evaluate(f"Boolean({expression})"):
         time.sleep(0.02)
 
 
-def follow(page: Any) -> None:
+def follow(page: Page) -> None:
     """Print median and worst frame of each control."""
     steps = range(STEPS)
     tell("threshold", page.evaluate(FRAMES, ["threshold", [970 - 3 * n for n in steps]]))

@@ -61,7 +61,7 @@ def compute(request, tell):
     folder = Path(request["folder"])
     (folder / "scan_desc-lrp_relevance.nii.gz").write_bytes(b"map" * 1_000_000)
     (folder / "scan_desc-lrp_relevance.json").write_text("{}")
-    (folder / f"{request['key']}-scan.js").write_text("scan")
+    (folder / f"{request['key']}-scan.bin").write_text("scan")
     (folder / "secret.txt").write_text("secret")
     files = [{"explainer": "lrp", "image": "scan_desc-lrp_relevance.nii.gz", "sidecar": "scan_desc-lrp_relevance.json"}]
     person = {"key": request["key"], "maps": [0]}
@@ -178,7 +178,7 @@ def _goes_on(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def test_two_hundred_requests_at_once(client: Client) -> None:
-    paths = ["/", "/data/p0-scan.js", "/data/p1-m0.js", "/session.json", "/niivue.umd.js", "/api/jobs", "/nothing"]
+    paths = ["/", "/data/p0-scan.bin", "/data/p1-m0.bin", "/session.json", "/niivue.umd.js", "/api/jobs", "/nothing"]
     with concurrent.futures.ThreadPoolExecutor(200) as pool:
         found = list(pool.map(lambda i: client.ask("GET", paths[i % len(paths)])[0], range(200)))
     assert {status for i, status in enumerate(found) if paths[i % len(paths)] != "/nothing"} == {200}
@@ -282,11 +282,13 @@ def test_nothing_but_the_files_of_a_result(client: Client) -> None:
     status, content, headers = client.ask("GET", f"/results/{job['id']}/scan_desc-lrp_relevance.nii.gz")
     assert (status, content) == (200, b"map" * 1_000_000)
     assert headers["Content-Disposition"] == 'attachment; filename="scan_desc-lrp_relevance.nii.gz"'
-    assert client.ask("GET", f"/data/r{job['id']}-scan.js")[:2] == (200, b"scan")
+    assert client.ask("GET", f"/data/r{job['id']}-scan.bin")[:2] == (200, b"scan")
     for path in ("secret.txt", "../lock", "..%2flock", "%2e%2e%2flock", "", "."):
         assert client.ask("GET", f"/results/{job['id']}/{path}")[0] == 404
     for name in (f"r{job['id']}-m9", f"r{job['id']}-..", "r-scan"):
-        assert client.ask("GET", f"/data/{name}.js")[0] == 404
+        assert client.ask("GET", f"/data/{name}.bin")[0] == 404
+    for name in ("p0-scan.js", f"r{job['id']}-scan.nii", "p0-scan"):
+        assert client.ask("GET", f"/data/{name}")[0] == 404
     assert client.json("DELETE", f"/api/jobs/{job['id']}")[0] == 204
     assert client.ask("GET", f"/results/{job['id']}/scan_desc-lrp_relevance.nii.gz")[0] == 404
     assert not list(client.folder.glob(f"job-{job['id']}"))
@@ -316,7 +318,7 @@ def test_connections_that_end_in_the_middle(client: Client) -> None:
     "host", ["evil.example", "127.0.0.1.evil.example", "localhost@evil.example", "10.0.0.1", "", "["]
 )
 def test_another_name_is_not_answered(client: Client, host: str) -> None:
-    status, content, _ = client.ask("GET", "/data/p0-scan.js", headers={"Host": host})
+    status, content, _ = client.ask("GET", "/data/p0-scan.bin", headers={"Host": host})
     assert status in (400, 403)
     assert b"XAI" not in content
 
@@ -350,11 +352,11 @@ def test_another_site_may_link_here_but_not_read(client: Client) -> None:
     foreign = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
     assert client.ask("GET", "/", headers=foreign)[0] == 200
     for dest in ("script", "iframe", "empty"):
-        assert client.ask("GET", "/data/p0-scan.js", headers={**foreign, "Sec-Fetch-Dest": dest})[0] == 403
+        assert client.ask("GET", "/data/p0-scan.bin", headers={**foreign, "Sec-Fetch-Dest": dest})[0] == 403
 
 
 def test_every_answer_has_the_headers_of_the_viewer(client: Client) -> None:
-    for path in ("/", "/nothing", "/api/jobs", "/data/p0-scan.js"):
+    for path in ("/", "/nothing", "/api/jobs", "/data/p0-scan.bin"):
         headers = client.ask("GET", path)[2]
         assert "default-src 'none'" in headers["Content-Security-Policy"]
         assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
@@ -368,7 +370,7 @@ def test_one_after_the_other_and_cancelled(client: Client) -> None:
     assert client.job(other)["ahead"] == 1
     assert client.job(last)["ahead"] == 2
     assert len(client.stored()) == 3
-    assert client.ask("GET", "/data/p2-m0.js")[0] == 200  # meanwhile
+    assert client.ask("GET", "/data/p2-m0.bin")[0] == 200  # meanwhile
     assert client.json("DELETE", f"/api/jobs/{other}")[0] == 204
     assert client.job(last)["ahead"] == 1
     assert client.json("DELETE", f"/api/jobs/{slow}")[0] == 204
@@ -462,7 +464,7 @@ def test_a_token_is_asked_for(run: RunResults, compute: Callable[..., Any]) -> N
     ):
         token = serving.url.partition("?token=")[2]
         assert len(token) > 40
-        for path in ("/", "/data/p0-scan.js", "/?token=", "/?token=wrong", "/?token=w%C3%B6", f"/?tok={token}"):
+        for path in ("/", "/data/p0-scan.bin", "/?token=", "/?token=wrong", "/?token=w%C3%B6", f"/?tok={token}"):
             assert client.ask("GET", path)[0] == 403
         status, content, headers = client.ask("GET", f"/?token={token}")
         assert (status, headers["Location"], content) == (303, "/", b"")
@@ -574,7 +576,7 @@ def test_a_run_without_maps_can_be_served(tmp_path: Path, compute: Callable[...,
         path.unlink()
     with prepared(results, Address(port=0), limit=LIMIT, compute=compute) as serving, running(serving) as client:
         assert b'"people": []' in client.ask("GET", "/manifest.js")[1]
-        assert client.ask("GET", "/data/p0-scan.js")[0] == 404
+        assert client.ask("GET", "/data/p0-scan.bin")[0] == 404
 
 
 def test_regions_are_named_where_it_is_known_to_be_right(tmp_path: Path) -> None:

@@ -139,8 +139,9 @@ def test_files_find_their_channels_by_name(page: Any, scans: dict[str, Path]) ->
 def test_what_is_found_is_what_python_finds(page: Any, run: Run, scans: dict[str, Path], tmp_path: Path) -> None:
     drop(page, (scans["flair"], "FLAIR.nii.gz"), (scans["t1w"], "T1w.nii.gz"))
     page.select_option("#serve-fold", "all")
-    page.evaluate(
-        "() => { window.told = new Set(); const at = document.getElementById('serve-far'); new MutationObserver(() => "
+    page.evaluate(  # asked more often than a person needs: this network is explained in moments
+        "() => { const own = window.setTimeout; window.setTimeout = (then, ms) => own(then, Math.min(ms, 10)); "
+        "window.told = new Set(); const at = document.getElementById('serve-far'); new MutationObserver(() => "
         "window.told.add(at.textContent)).observe(at, {childList: true, characterData: true, subtree: true}); }"
     )
     page.click("#serve-go")

@@ -20,13 +20,14 @@ from click.testing import CliRunner
 from xai_core import InputError
 from xai_core.testing import example_run
 from xai_reports_html._viewer import export, read_atlas, read_language, serve, viewed
+from xai_reports_html._viewer.encoding import Volume, as_bytes, as_text
 from xai_reports_html._viewer.pages import PAGES, every_page, locales, page
 from xai_reports_html._viewer.volumes import about_map, label_volume, map_volume, read_ras, scan_volume
 from xai_reports_html.view_command import command
 
 
-def unpacked(content: dict[str, Any]) -> nib.Nifti1Image:
-    return nib.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(content["nifti"])))
+def unpacked(volume: Volume) -> nib.Nifti1Image:
+    return nib.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(as_text(volume))))
 
 
 def assigned(body: bytes) -> Any:
@@ -50,14 +51,14 @@ def test_a_map_keeps_every_value_at_its_place(image: Path) -> None:
     sent, saved = unpacked(content), nib.load(image)
     assert nib.aff2axcodes(sent.affine) == ("R", "A", "S")
     assert sent.get_data_dtype() == np.float32
-    np.testing.assert_allclose(content["about"]["affine"], sent.affine, atol=1e-5)
+    np.testing.assert_allclose(content.about["affine"], sent.affine, atol=1e-5)
     values = saved.get_fdata(dtype=np.float32)
     for index in ((0, 0, 0), (6, 8, 4), (2, 5, 1)):
         mm = saved.affine @ [*index, 1]
         there = np.rint(np.linalg.solve(sent.affine, mm)[:3]).astype(int)
         assert sent.get_fdata(dtype=np.float32)[tuple(there)] == values[index]
         # The page shows the voxel of the file itself, not of the turned copy.
-        np.testing.assert_allclose((np.array(content["about"]["to_voxel"]) @ mm)[:3], index, atol=1e-9)
+        np.testing.assert_allclose((np.array(content.about["to_voxel"]) @ mm)[:3], index, atol=1e-9)
 
 
 def test_the_numbers_beside_a_map(image: Path) -> None:
@@ -96,7 +97,7 @@ def test_a_scan_is_sent_in_16_bits(image: Path) -> None:
     sent = unpacked(content)
     data, _, _ = read_ras(image)
     np.testing.assert_allclose(sent.get_fdata(), data, atol=(data.max() - data.min()) / 60000)
-    low, high = content["about"]["window"]
+    low, high = content.about["window"]
     assert data.min() < low < high < data.max()
     constant = image.with_name("constant.nii")
     nib.save(nib.Nifti1Image(np.full((3, 3, 3), 7.0, np.float32), np.eye(4)), constant)
@@ -108,10 +109,28 @@ def test_labels_are_whole_numbers(image: Path, tmp_path: Path) -> None:
     labels[1], labels[2] = 17, 40000
     nib.save(nib.Nifti1Image(labels, np.diag([-1.0, 1, 1, 1])), tmp_path / "labels.nii.gz")
     content = label_volume(tmp_path / "labels.nii.gz")
-    assert content["about"]["labels"] == [17, 40000]
+    assert content.about["labels"] == [17, 40000]
     assert unpacked(content).get_fdata()[0].max() == 40000  # turned: the file runs to the left
     with pytest.raises(InputError, match="is no image of labels"):
         label_volume(image)
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.int32, np.float32])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 2, 2), (3, 5, 7)])
+def test_only_voxels_that_differ_from_the_first_are_sent(kind: type, shape: tuple[int, int, int]) -> None:
+    stored = np.random.default_rng(0).integers(-2, 3, shape).astype(kind)
+    sent = as_bytes(Volume(stored, np.diag([2.0, 3, 4, 1]), {}), {"about": "ü"})
+    length = int.from_bytes(sent[:4], "little")
+    assert json.loads(sent[8 : 8 + length]) == {"about": "ü"}
+    start = 8 + -(-length // 8) * 8
+    header = nib.Nifti1Image.from_bytes(sent[start : start + 352] + stored.tobytes()).header
+    assert header.get_data_shape() == shape
+    bits = [sent[start + 352 + voxel // 8] >> voxel % 8 & 1 for voxel in range(stored.size)]
+    values = np.frombuffer(sent, kind, offset=start + 352 + -(-stored.size // 64) * 8)[: sum(bits)]
+    place = iter(values)
+    found = [next(place) if bit else values[0] for bit in bits]
+    np.testing.assert_array_equal(np.reshape(found, shape, order="F"), stored)
+    assert len(values) == 1 + int((stored != stored[0, 0, 0]).sum())
 
 
 @pytest.mark.parametrize("what", ["cut", "nan", "flat"])
@@ -270,20 +289,23 @@ def test_the_server_gives_its_own_files_only(port: int) -> None:
     assert status == 200
     assert b"<!doctype html>" in body
     assert "default-src 'none'" in headers["content-security-policy"]
-    assert asked(port, "/data/p0-m0.js")[0] == 200
+    assert assigned(asked(port, "/manifest.js")[1])["served"] is True
+    status, body, headers = asked(port, "/data/p0-m0.bin")
+    assert (status, headers["content-type"]) == (200, "application/octet-stream")
+    assert b"n+1\0" in body
     for path in (
         "/../../etc/passwd",
         "/data/../index.html",
         "/%2e%2e/x",
-        "/data/p9-m0.js",
+        "/data/p9-m0.bin",
+        "/data/p0-m0",
         "/data/",
         "/locales/en.json",
     ):
         assert asked(port, path)[0] == 404, path
     # A volume that cannot be read is told in the page, not only in the log.
-    status, body, _ = asked(port, "/data/p1-m0.js")
-    assert status == 200
-    assert body.startswith(b'XAI.refuse("p1-m0", ')
+    status, body, _ = asked(port, "/data/p1-m0.bin")
+    assert status == 500
     assert b"cannot be read" in body
 
 

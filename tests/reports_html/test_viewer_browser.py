@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,7 @@ def test_right_is_right(page: Any, folder: Path, convention: str, layout: str) -
     assert (columns.min() > middle) if convention == "neurological" else (columns.max() < middle)
     told = page.text_content("#sides")
     assert told.startswith(convention)
+    assert "°" not in told  # nothing is turned
 
 
 def test_threshold_signs_and_clusters(page: Any, folder: Path) -> None:
@@ -203,19 +205,66 @@ def test_an_address_that_makes_no_sense_is_harmless(page: Any, folder: Path) -> 
     assert page.text_content("#opacity-value") == "100 %"
 
 
-def test_from_the_server(page: Any, folder: Path) -> None:
-    run = RunResults(folder / "run")
+@contextmanager
+def served(run: RunResults, folder: Path) -> Iterator[str]:
     with serve(viewed(run, atlas=atlas(folder)), 0) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            page.goto(f"http://127.0.0.1:{server.server_address[1]}/#mm=22,2,2")
-            until(page, "window.XAI && XAI.ready === 'sub-01'")
-            assert page.text_content("#region") == "Right side"
-            assert warm(picture(page)).any()
+            yield f"http://127.0.0.1:{server.server_address[1]}/"
         finally:
             server.shutdown()
             thread.join()
+
+
+@pytest.mark.parametrize("worker", [True, False])
+def test_from_the_server(page: Any, folder: Path, worker: bool) -> None:
+    if not worker:
+        page.add_init_script("window.Worker = function () { throw new Error('none here'); };")
+    run = RunResults(folder / "run")
+    with served(run, folder) as address:
+        page.goto(f"{address}#mm=22,2,2&atlas=1")
+        until(page, "window.XAI && XAI.ready === 'sub-01'")
+        assert page.text_content("#region") == "Right side"
+        assert warm(picture(page)).any()
+        drawn = page.evaluate("XAI.nv.volumes.map(v => [v.hdr.scl_slope, v.hdr.scl_inter, Array.from(v.img)])")
+    record = run.maps()[0]
+    for (slope, inter, values), path in zip(drawn, (record.image, folder / "atlas.nii.gz", record.path), strict=True):
+        expected = nib.as_closest_canonical(nib.load(path)).get_fdata().ravel(order="F")
+        np.testing.assert_allclose(slope * np.array(values) + inter, expected, atol=0.002)
+
+
+def test_what_the_server_cannot_read_is_told(page: Any, folder: Path, tmp_path: Path) -> None:
+    run = asymmetric(tmp_path)
+    run.maps()[0].path.write_bytes(b"no image")
+    with served(run, folder) as address:
+        page.goto(address)
+        until(page, "XAI.shown && document.getElementById('message').textContent.includes('cannot be read')")
+        page.keyboard.press("n")
+        until(page, "XAI.ready === 'sub-02'")
+
+
+def test_without_webgl(page: Any, folder: Path) -> None:
+    page.add_init_script("HTMLCanvasElement.prototype.getContext = function () { return null; };")
+    page.goto((folder / "viewer" / "index.html").as_uri())
+    page.wait_for_function("document.getElementById('message').textContent.includes('WebGL')")
+
+
+def test_programs_are_made_when_they_are_needed(page: Any, folder: Path) -> None:
+    """And all of them can be: an error in one would otherwise come when somebody opens the 3D rendering."""
+    page.add_init_script("""{ const own = WebGL2RenderingContext.prototype;
+      const link = own.linkProgram, create = own.createProgram;
+      window.linked = 0; window.programs = [];
+      own.createProgram = function () { const made = create.call(this); window.programs.push(made); return made; };
+      own.linkProgram = function (program) { window.linked++; return link.call(this, program); }; }""")
+    opened(page, folder)
+    before, known = page.evaluate("[linked, programs.length]")
+    assert 0 < before < known / 2
+    page.evaluate(
+        "for (const p of programs) { XAI.nv.gl.useProgram(p); XAI.nv.gl.drawArrays(XAI.nv.gl.POINTS, 0, 0); }"
+    )
+    assert page.evaluate("linked") == known
+    assert page.evaluate("programs.every(p => XAI.nv.gl.getProgramParameter(p, XAI.nv.gl.LINK_STATUS))")
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])

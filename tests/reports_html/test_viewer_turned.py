@@ -73,6 +73,17 @@ def voxel(page: Any) -> tuple[int, ...]:
     return told
 
 
+def test_a_turned_scan_says_so(page: Any, folder: Path) -> None:
+    axes = oblique()[:3, :3] / 4
+    degrees = round(float(np.degrees(np.arccos(np.abs(np.diag(axes)).min()))))
+    assert degrees > 25
+    for language, words in (("en", "turned by up to"), ("de", "gedreht")):
+        page.select_option("#language", language)
+        told = page.text_content("#sides")
+        assert words in told
+        assert f" {degrees}°" in told
+
+
 def test_the_crosshair_of_a_turned_scan_is_where_it_is_sent(page: Any) -> None:
     assert voxel(page) == PEAK
     assert float(page.text_content("#value")) == pytest.approx(2 * VALUE, rel=1e-2)

@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from xai_core import InputError
 
-from .._viewer.pages import page, refusal
+from .._viewer.pages import binary
 from .._viewer.server import TYPES
 from .channels import mismatches, same_files
 from .guard import Guard
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["App"]
 
 log = logging.getLogger("xai")
-_KEPT = 24  # volumes
+_KEPT = 8  # volumes; one of 1 mm has up to 35 MB
 _LARGEST_REQUEST = 1 << 16
 _LONGEST_NAME = 200
 _LINGER = 5.0  # seconds for a client to notice that its upload was refused
@@ -68,7 +68,7 @@ class App:
 
         @lru_cache(maxsize=_KEPT)
         def volume(name: str) -> bytes:
-            return page(f"data/{name}.js", viewed)
+            return binary(name, viewed)
 
         self._volume = volume
 
@@ -76,7 +76,7 @@ class App:
         """Return the application behind its guard."""
         routes = [
             Route("/session.json", self._session),
-            Route("/data/{name}.js", self._data),
+            Route("/data/{name}.bin", self._data),
             Route("/results/{job}/{name}", self._download),
             Route("/api/uploads", self._upload, methods=["POST"]),
             Route("/api/jobs", self._listed),
@@ -118,19 +118,13 @@ class App:
         """A volume of the run or of a result, as the viewer reads it."""
         name = request.path_params["name"]
         if name in self.viewed.files:
-            body = await anyio.to_thread.run_sync(self._prepared, name, limiter=self._one)
-            return Response(body, media_type=TYPES["js"])
+            body = await anyio.to_thread.run_sync(self._volume, name, limiter=self._one)
+            return Response(body, media_type=TYPES["bin"])
         key, _, kind = name.rpartition("-")
         job = self._done(key.removeprefix("r"))
         if kind not in {"scan", *(f"m{index}" for index in (job.result or {})["person"]["maps"])}:
             raise HTTPException(404)
-        return _file(job.folder / f"{name}.js", media_type=TYPES["js"])
-
-    def _prepared(self, name: str) -> bytes:
-        try:
-            return self._volume(name)
-        except InputError as error:
-            return refusal(name, str(error))
+        return _file(job.folder / f"{name}.bin", media_type=TYPES["bin"])
 
     async def _download(self, request: Request) -> Response:
         name = request.path_params["name"]

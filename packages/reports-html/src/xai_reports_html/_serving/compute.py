@@ -192,13 +192,13 @@ def _plain(value: Any) -> Any:
 def _draw(request: Request, maps: Mapping[int, str]) -> None:
     """Write the volumes as the viewer reads them: the scan itself is removed when this job has ended."""
     from .._viewer.manifest import Viewed
-    from .._viewer.pages import script
+    from .._viewer.pages import binary
 
     folder, key = Path(request["folder"]), request["key"]
     volumes = {f"{key}-scan": Path(request["images"][0])}
     volumes |= {f"{key}-m{index}": folder / name for index, name in maps.items()}
     for name in volumes:
-        (folder / f"{name}.js").write_bytes(script(name, Viewed({}, volumes, {})))
+        (folder / f"{name}.bin").write_bytes(binary(name, Viewed({}, volumes, {})))
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.resources import files
 
 from .._viewer.manifest import Viewed
@@ -29,7 +30,8 @@ def page_files(viewed: Viewed, session: str, language: Mapping[str, str] | None 
         language: Texts of a further language.
     """
     folder = files(__package__.rpartition(".")[0]) / "serving"
-    found = {name: page(name, viewed) for name in (*PAGES, "niivue.umd.js", "manifest.js")}
+    told = replace(viewed, manifest={**viewed.manifest, "served": True})
+    found = {name: page(name, told) for name in (*PAGES, "niivue.umd.js", "manifest.js")}
     found |= {name: (folder / name).read_bytes() for name in _OWN}
     found["locales.js"] = assigned("locales", _texts(language))
     panel = (folder / "panel.html").read_text(encoding="utf-8")

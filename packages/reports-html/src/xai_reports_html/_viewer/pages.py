@@ -1,4 +1,4 @@
-"""The files of the viewer: its page, its scripts, and one script for each volume."""
+"""The files of the viewer: its page, its scripts, and those of each volume."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from typing import Any
 
 from xai_core import InputError
 
+from .encoding import Volume, as_bytes, as_text
 from .manifest import Viewed
 from .volumes import label_volume, map_volume, scan_volume
 
-__all__ = ["PAGES", "assigned", "every_page", "locales", "page", "refusal", "script"]
+__all__ = ["PAGES", "assigned", "binary", "every_page", "locales", "page"]
 
 PAGES = (
-    "index.html", "viewer.css", "state.js", "volumes.js", "people.js", "clusters.js", "panels.js", "paint.js",
-    "relevance.js", "controls.js", "main.js",
+    "index.html", "viewer.css", "state.js", "files.js", "people.js", "volumes.js", "clusters.js", "panels.js",
+    "programs.js", "paint.js", "relevance.js", "controls.js", "main.js",
 )  # fmt: skip
 """Files of the viewer that are the same for every run."""
 
@@ -46,27 +47,46 @@ def page(name: str, viewed: Viewed, language: Mapping[str, str] | None = None) -
     folder, _, file = name.partition("/")
     if folder != "data" or not file.endswith(".js") or file.removesuffix(".js") not in viewed.files:
         raise KeyError(name)
-    return script(file.removesuffix(".js"), viewed)
+    return _script(file.removesuffix(".js"), viewed)
 
 
 def every_page(viewed: Viewed) -> list[str]:
-    """Return the names of all files of the viewer of a run."""
+    """Return the names of all files of the viewer of a run that opens from disk."""
     return [*PAGES, "niivue.umd.js", "manifest.js", "locales.js", *(f"data/{name}.js" for name in viewed.files)]
 
 
-def refusal(name: str, reason: str) -> bytes:
-    """Return the script that tells the viewer why a volume cannot be shown."""
-    return f"XAI.refuse({_json(name)}, {_json(reason)});\n".encode()
-
-
-def script(name: str, viewed: Viewed) -> bytes:
-    """Return the script that gives the viewer one volume: ``p0-scan``, ``p0-truth``, ``p0-m1`` or ``atlas``."""
-    path, kind = viewed.files[name], name.rpartition("-")[2]
-    volume = scan_volume if kind == "scan" else label_volume if kind in ("truth", "atlas") else map_volume
-    content = volume(path)
-    if kind == "atlas":
-        content["names"] = {str(n): viewed.names.get(n, f"label {n}") for n in content["about"]["labels"]}
+def _script(name: str, viewed: Viewed) -> bytes:
+    volume = _volume(name, viewed)
+    content = {"nifti": as_text(volume), **_told(name, viewed, volume)}
     return f"XAI.receive({_json(name)}, {_json(content)});\n".encode()
+
+
+def binary(name: str, viewed: Viewed) -> bytes:
+    """Return one volume for a page that a server gives: without base64, and without waiting for gzip.
+
+    Args:
+        name: ``p0-scan``, ``p0-truth``, ``p0-m1`` or ``atlas``.
+        viewed: What is shown.
+
+    Raises:
+        InputError: The image cannot be read.
+    """
+    volume = _volume(name, viewed)
+    return as_bytes(volume, _told(name, viewed, volume))
+
+
+def _volume(name: str, viewed: Viewed) -> Volume:
+    kind = name.rpartition("-")[2]
+    read = scan_volume if kind == "scan" else label_volume if kind in ("truth", "atlas") else map_volume
+    return read(viewed.files[name])
+
+
+def _told(name: str, viewed: Viewed, volume: Volume) -> dict[str, Any]:
+    """Return what the page is told of a volume beside its voxels."""
+    if name != "atlas":
+        return {"about": volume.about}
+    names = {str(label): viewed.names.get(label, f"label {label}") for label in volume.about["labels"]}
+    return {"about": volume.about, "names": names}
 
 
 def locales(language: Mapping[str, str] | None = None) -> dict[str, dict[str, str]]:

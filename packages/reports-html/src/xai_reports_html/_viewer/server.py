@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
@@ -14,12 +17,15 @@ from urllib.parse import unquote, urlsplit
 from xai_core import InputError
 
 from .manifest import Viewed
-from .pages import every_page, page, refusal
+from .pages import binary, page
 
 __all__ = ["HEADERS", "TYPES", "serve"]
 
 log = logging.getLogger("xai")
-TYPES = {"html": "text/html; charset=utf-8", "css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
+TYPES = {
+    "html": "text/html; charset=utf-8", "css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8",
+    "bin": "application/octet-stream",
+}  # fmt: skip
 # Nothing but this server's own files: a page that shows patients' scans must not talk to anybody.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
@@ -31,7 +37,7 @@ HEADERS = {
     "Cache-Control": "no-store", "Cross-Origin-Resource-Policy": "same-origin",
 }  # fmt: skip
 """Sent with every answer."""
-_KEPT = 24  # volumes
+_KEPT = 8  # volumes; one of 1 mm has up to 35 MB
 
 
 def serve(viewed: Viewed, port: int, language: Mapping[str, str] | None = None) -> ThreadingHTTPServer:
@@ -47,41 +53,57 @@ def serve(viewed: Viewed, port: int, language: Mapping[str, str] | None = None) 
     Raises:
         InputError: The port is taken.
     """
-    known = frozenset(every_page(viewed))
-
     locks: defaultdict[str, Lock] = defaultdict(Lock)
+    told = replace(viewed, manifest={**viewed.manifest, "served": True})
 
     @lru_cache(maxsize=_KEPT)
-    def made(name: str) -> bytes:
-        try:
-            return page(name, viewed, language)
-        except InputError as error:
-            if not name.startswith("data/"):
-                raise
-            return refusal(name.removeprefix("data/").removesuffix(".js"), str(error))
+    def volume(name: str) -> bytes:
+        return binary(name, viewed)
 
     def content(name: str) -> bytes:
-        with locks[name]:  # who asks for what is being made waits for it
-            return made(name)
+        """Raises KeyError if there is no such file."""
+        if not name.startswith("data/"):
+            return page(name, told, language)
+        asked = name.removeprefix("data/").removesuffix(".bin")
+        if asked not in viewed.files or not name.endswith(".bin"):
+            raise KeyError(name)
+        with locks[asked]:  # who asks for what is being made waits for it
+            return volume(asked)
+
+    def prepare(name: str) -> None:
+        with suppress(InputError):  # told when it is asked for
+            content(f"data/{name}.bin")
 
     try:
-        server = ThreadingHTTPServer(("127.0.0.1", port), _handler(known, content))
+        server = _Server(("127.0.0.1", port), _handler(content))
     except OSError as error:
         raise InputError(
             f"Port {port} cannot be used: {error.strerror or error}. Give another one with --port."
         ) from error
     for name in _first(viewed):  # made while the browser starts
-        Thread(target=content, args=(name,), daemon=True).start()
+        Thread(target=prepare, args=(name,), daemon=True).start()
     return server
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the base class names them
+        """A browser that is closed in the middle of an answer is nobody's fault; what else fails is told in a line."""
+        error = sys.exc_info()[1]
+        if isinstance(error, ConnectionError):
+            log.debug("view: %s", error)
+        else:
+            log.error("view: a request failed: %s: %s", type(error).__name__, error)
 
 
 def _first(viewed: Viewed) -> list[str]:
     """Return the names of the volumes that the page asks for first."""
     maps = [f"p0-m{number}" for person in viewed.manifest["people"][:1] for number in person["maps"][:1]]
-    return [f"data/{name}.js" for name in ("p0-scan", *maps) if name in viewed.files]
+    return [name for name in ("p0-scan", *maps) if name in viewed.files]
 
 
-def _handler(known: frozenset[str], content: Callable[[str], bytes]) -> type[BaseHTTPRequestHandler]:
+def _handler(content: Callable[[str], bytes]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         server_version = "xai-view"
         sys_version = ""
@@ -95,11 +117,11 @@ def _handler(known: frozenset[str], content: Callable[[str], bytes]) -> type[Bas
                 self._answer(403, b"Only 127.0.0.1 and localhost.\n", "text/plain; charset=utf-8")
                 return
             name = unquote(urlsplit(self.path).path).removeprefix("/") or "index.html"
-            if name not in known:
-                self._answer(404, b"There is no such file.\n", "text/plain; charset=utf-8")
-                return
             try:
                 body = content(name)
+            except KeyError:
+                self._answer(404, b"There is no such file.\n", "text/plain; charset=utf-8")
+                return
             except InputError as error:
                 self._answer(500, f"{error}\n".encode(), "text/plain; charset=utf-8")
                 return

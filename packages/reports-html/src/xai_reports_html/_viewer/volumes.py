@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
-import io
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
-import numpy.typing as npt
 
 from xai_core import InputError
 
+from .encoding import Array, Volume
+
 __all__ = ["about_map", "label_volume", "map_volume", "read_ras", "scan_volume"]
 
-Array = npt.NDArray[Any]
 _STEPS = 1000  # percentiles in tenths
 
 
@@ -40,28 +37,29 @@ def read_ras(path: Path) -> tuple[Array, Array, Array]:
     if not np.isfinite(data).all():
         raise InputError(f"{path} has {int((~np.isfinite(data)).sum())} voxels that are NaN or infinite.")
     turned: Any = nib.as_closest_canonical(nib.Nifti1Image(data, image.affine))
-    return np.asarray(turned.dataobj), np.asarray(turned.affine), np.asarray(image.affine)
+    return np.asfortranarray(turned.dataobj), np.asarray(turned.affine), np.asarray(image.affine)
 
 
-def scan_volume(path: Path) -> dict[str, Any]:
+def scan_volume(path: Path) -> Volume:
     """Return a scan for drawing: 16 bits between its lowest and highest value, and where grey begins and ends."""
     data, affine, own = read_ras(path)
     low, high = float(data.min()), float(data.max())
     step = (high - low) / 65000 or 1.0
     stored = np.rint((data - low) / step - 32500).astype(np.int16)
-    inside = data[data > low]
+    flat = data.reshape(-1, order="F")
+    inside = flat[flat > low]
     window = np.percentile(inside, [2, 99.5]) if inside.size else (low, high)
     about = _place(affine, own, data.shape) | {"window": [float(window[0]), float(window[1])]}
-    return {"nifti": _packed(stored, affine, step, low + 32500 * step), "about": about}
+    return Volume(stored, affine, about, step, low + 32500 * step)
 
 
-def map_volume(path: Path) -> dict[str, Any]:
+def map_volume(path: Path) -> Volume:
     """Return a relevance map, its values as they are (float32), and the numbers of ``about_map``."""
     data, affine, own = read_ras(path)
-    return {"nifti": _packed(data, affine), "about": _place(affine, own, data.shape) | about_map(data, affine)}
+    return Volume(data, affine, _place(affine, own, data.shape) | about_map(data, affine))
 
 
-def label_volume(path: Path) -> dict[str, Any]:
+def label_volume(path: Path) -> Volume:
     """Return an image of labels (an atlas, a mask of the truth)."""
     data, affine, own = read_ras(path)
     stored = data.astype(np.int32)
@@ -69,7 +67,7 @@ def label_volume(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is no image of labels: it holds values such as {data[stored != data][:1]}.")
     small = stored.astype(np.int16) if stored.max() < 2**15 else stored
     labels = [int(label) for label in np.unique(stored) if label]
-    return {"nifti": _packed(small, affine), "about": _place(affine, own, data.shape) | {"labels": labels}}
+    return Volume(small, affine, _place(affine, own, data.shape) | {"labels": labels})
 
 
 def about_map(data: Array, affine: Array) -> dict[str, Any]:
@@ -85,7 +83,8 @@ def about_map(data: Array, affine: Array) -> dict[str, Any]:
         (None: there is none); ``slices``: for x, y and z the centres of the slices in mm and the sums of the positive
         and of the negative relevance in each.
     """
-    strength = np.sort(np.abs(data[data != 0]))
+    flat = data.reshape(-1, order="F")
+    strength = np.sort(np.abs(flat[flat != 0]))
     parts = {"positive": np.maximum(data, 0), "negative": np.minimum(data, 0)}
     sums = {sign: _slice_sums(part) for sign, part in parts.items()}
     slices = {}
@@ -98,8 +97,8 @@ def about_map(data: Array, affine: Array) -> dict[str, Any]:
     return {
         "quantiles": _quantiles(strength).tolist(),  # exact: rounded up, one would hide the voxels that share it
         "largest": float(strength[-1]) if strength.size else 0.0,
-        "sum": float(data.sum(dtype=np.float64)),
-        "peaks": {sign: _peak(np.abs(part), part) for sign, part in parts.items()},
+        "sum": float(flat.sum(dtype=np.float64)),
+        "peaks": {"positive": _peak(data, int(flat.argmax()), 1), "negative": _peak(data, int(flat.argmin()), -1)},
         "slices": slices,
     }
 
@@ -116,25 +115,16 @@ def _quantiles(ordered: Array) -> Array:
 
 
 def _slice_sums(part: Array) -> tuple[Array, Array, Array]:
-    columns = part.sum(axis=2, dtype=np.float64)
-    return columns.sum(axis=1), columns.sum(axis=0), part.sum(axis=(0, 1), dtype=np.float64)
+    rows = part.T.sum(axis=2, dtype=np.float64)  # over x, which lies together in memory
+    return part.T.sum(axis=(0, 1), dtype=np.float64), rows.sum(axis=0), rows.sum(axis=1)
 
 
-def _peak(strength: Array, part: Array) -> dict[str, Any] | None:
-    at = np.unravel_index(int(strength.argmax()), strength.shape)
-    return {"value": float(part[at]), "at": [int(i) for i in at]} if part[at] else None
+def _peak(data: Array, place: int, sign: int) -> dict[str, Any] | None:
+    at = np.unravel_index(place, data.shape, order="F")
+    value = float(data[at])
+    return {"value": value, "at": [int(i) for i in at]} if value * sign > 0 else None
 
 
 def _place(affine: Array, own: Array, shape: tuple[int, ...]) -> dict[str, Any]:
     """Return shape and affine of what is sent, and the way from mm to the voxel indices of the file itself."""
     return {"shape": list(shape), "affine": affine.tolist(), "to_voxel": np.linalg.inv(own).tolist()}
-
-
-def _packed(data: Array, affine: Array, slope: float = 1.0, inter: float = 0.0) -> str:
-    """Return a gzipped NIfTI file as base64; the same content gives the same bytes."""
-    image = nib.Nifti1Image(data, affine)
-    image.header.set_slope_inter(slope, inter)
-    image.header.set_xyzt_units("mm")
-    buffer = io.BytesIO()
-    image.to_file_map({"image": nib.FileHolder(fileobj=buffer), "header": nib.FileHolder(fileobj=buffer)})
-    return base64.b64encode(gzip.compress(buffer.getvalue(), compresslevel=4, mtime=0)).decode("ascii")

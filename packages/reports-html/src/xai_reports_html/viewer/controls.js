@@ -83,7 +83,6 @@
     byId("language").replaceChildren(...codes.map(function (code) { return option(code, XAI.locales[code].language); }));
     panels.translate();
     fill(state);
-    byId("sides").textContent = panels.text(state.convention);
   }
 
   function option(value, label, selected) {

@@ -8,7 +8,7 @@
   const AXES = { x: 0, y: 1, z: 2 };
   const SOON = 200; // ms
   const SETTLE = 250; // ms after the last change until clusters are listed and a slow 3D rendering follows
-  const now = { scan: null, map: null, atlas: null, truth: null, mm: null, turn: 0 };
+  const now = { scan: null, below: null, map: null, atlas: null, truth: null, mm: null, turn: 0 };
   let nv = null, settling = 0, frame = 0;
 
   /* For the parts of a page that are not the viewer's own. */
@@ -98,10 +98,11 @@
       if (now.scan) [now.scan.cal_min, now.scan.cal_max] = now.scan.about.window;
       [now.below.robust_min, now.below.robust_max] = [now.below.cal_min, now.below.cal_max]; // a double click leads back there
       if (now.truth) now.truth.paint = function () { return [0, 255, 0]; };
+      panels.sides(state.convention, now.below);
       byId("truth").disabled = !now.truth;
       byId("atlas").disabled = !hasAtlas(person);
       XAI.relevance.apply(now.map, state);
-      stack();
+      XAI.paint.held(stack);
       go(kept || XAI.relevance.peak(now.map, state));
       panels.message(missing ? missing + ": " + panels.text("not_here") : !now.scan ? panels.text("no_scan") : now.map.about.largest === 0 ? panels.text("empty") : "");
       XAI.drawn = person.id;
@@ -138,7 +139,7 @@
   /* Nobody is there to be looked at. */
   function clear() {
     XAI.shown = null;
-    [now.scan, now.map, now.truth] = [null, null, null];
+    now.scan = now.below = now.map = now.truth = null;
     nv.volumes = [];
     nv.overlays = [];
     nv.drawScene();
@@ -201,7 +202,7 @@
     nv.opts.isNearestInterpolation = !state.smooth;
     nv.setSliceType(LAYOUTS[layout]);
     nv.setInterpolation(!state.smooth);
-    byId("sides").textContent = panels.text(state.convention);
+    panels.sides(state.convention, now.below);
     const theme = state.theme || (window.matchMedia("(prefers-color-scheme: light)").matches ? "light" : "dark");
     document.documentElement.dataset.theme = theme;
     byId("theme").value = theme;
@@ -217,6 +218,7 @@
 
   function speak() {
     XAI.controls.speak(state);
+    panels.sides(state.convention, now.below);
     XAI.state.write(state);
     if (now.map) { XAI.relevance.apply(now.map, state); list(); here(); panels.decision(XAI.shown, XAI.people.explainer(XAI.shown, state)); }
     tell("xai-language");
@@ -266,7 +268,6 @@
     byId("run-name").textContent = manifest.name;
     listPeople();
     const canvas = byId("gl");
-    if (!document.createElement("canvas").getContext("webgl2")) { panels.message(panels.text("no_webgl")); return; }
     panels.message(panels.text("loading"));
     await firstFiles();
     nv = new window.niivue.Niivue({
@@ -274,17 +275,23 @@
       dragAndDropEnabled: false, logLevel: "error", isColorbar: false, onLocationChange: located, loadingText: "",
       showAllOrientationMarkers: true, viewModeHotKey: "", clipPlaneHotKey: "", cycleClipPlaneHotKey: "", isNearestInterpolation: true, multiplanarPadPixels: 24,
     });
-    nv.meshShaders = []; // no meshes here: their programs are a third of the time until NiiVue can draw
-    await nv.attachToCanvas(canvas);
+    XAI.programs.prepare(canvas);
+    nv.drawScene = function () {}; // it would draw nothing, four times
+    try { await nv.attachToCanvas(canvas); } catch (error) {
+      if (canvas.getContext("webgl2")) throw error;
+      panels.message(panels.text("no_webgl"));
+      return;
+    }
     survive(canvas);
     XAI.relevance.colours(nv);
+    delete nv.drawScene;
     XAI.paint.attach(nv);
     XAI.nv = nv;
     XAI.controls.listen({
       state: state, changed: changed, look: look, restack: restack, here: here, show: show, speak: speak, choose: choose, step: step,
       nextExplainer: nextExplainer, clicked: clicked, restore: restore, move: move,
     });
-    look();
+    XAI.paint.held(look);
     tell("xai-ready");
     await show();
   }

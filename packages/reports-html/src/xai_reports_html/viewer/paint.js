@@ -12,7 +12,7 @@
   const GREY_DARK = 0x00282828; // below relevance of neither sign; shows where colours fade out between voxels
   const MUTED = { drawArrays: null, texSubImage3D: null, framebufferTextureLayer: null, checkFramebufferStatus: 36053 };
   const back = target(0), over = target(2); // texture units on which NiiVue keeps scan and overlay
-  let nv = null, original = null, words = new Uint32Array(0);
+  let nv = null, original = null, holds = false, words = new Uint32Array(0);
 
   function target(unit) { return { unit: unit, texture: null, stamp: 0, whole: -1, done: [], layers: [] }; }
 
@@ -21,7 +21,17 @@
     nv = niivue;
     original = { refreshLayers: nv.refreshLayers, drawScene: nv.drawScene };
     nv.refreshLayers = refreshLayers;
-    nv.drawScene = function () { draw(); return original.drawScene.call(nv); };
+    nv.drawScene = function () {
+      if (holds) return;
+      draw();
+      return original.drawScene.call(nv);
+    };
+  }
+
+  /* Does something that draws on the way to what is to be seen, and leaves that to the last. */
+  function held(something) {
+    holds = true;
+    try { something(); } finally { holds = false; }
   }
 
   function refreshLayers(volume, layer) {
@@ -39,9 +49,9 @@
 
   /* Lets NiiVue make its texture and set what it draws with, without going through the voxels. */
   function prepare(volume, layer, of, name) {
-    const gl = nv.gl, old = nv[name];
+    const gl = nv.gl, old = nv[name], own = Object.keys(MUTED).map(function (call) { return [call, gl[call]]; });
     for (const [call, answer] of Object.entries(MUTED)) gl[call] = function () { return answer; };
-    try { original.refreshLayers.call(nv, volume, layer); } finally { for (const call of Object.keys(MUTED)) delete gl[call]; }
+    try { original.refreshLayers.call(nv, volume, layer); } finally { for (const [call, before] of own) gl[call] = before; }
     if (old && old !== nv[name]) gl.deleteTexture(old);
     of.texture = nv[name];
     of.done = nv.back.dims.slice(1, 4).map(function (n) { return new Uint32Array(n); });
@@ -221,5 +231,5 @@
     }
   }
 
-  const api = (XAI.paint = { attach: attach, relevance: relevance, moving: false, slow: false, frame: 40 });
+  const api = (XAI.paint = { attach: attach, held: held, relevance: relevance, moving: false, slow: false, frame: 40 });
 })();

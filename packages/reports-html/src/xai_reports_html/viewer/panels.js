@@ -34,6 +34,14 @@
     byId("space").textContent = text(found === "mni" ? "mni" : "scan_space") + " x, y, z (mm)";
   }
 
+  /* Where left is, and whether the planes, which follow a scan's voxels, are turned against the axes of mm. */
+  function sides(convention, scan) {
+    const m = scan ? scan.about.affine : [[1, 0, 0], [0, 1, 0], [0, 0, 1]];
+    const angles = [0, 1, 2].map(function (axis) { return Math.acos(Math.min(1, Math.abs(m[axis][axis]) / Math.hypot(m[0][axis], m[1][axis], m[2][axis]))); });
+    const degrees = Math.round((180 / Math.PI) * Math.max.apply(null, angles));
+    put("sides", text(convention) + (degrees ? " · " + text("turned").replace("{degrees}", degrees) : ""));
+  }
+
   /* The person's page in the report, where the viewer lies in one. */
   function report(person) {
     byId("report").hidden = !person.page;
@@ -174,7 +182,7 @@
   }
 
   XAI.panels = {
-    byId: byId, put: put, text: text, translate: translate, number: number, percent: percent, decision: decision, report: report, space: space, curve: curve, clicked: clicked,
+    byId: byId, put: put, text: text, translate: translate, number: number, percent: percent, decision: decision, report: report, sides: sides, space: space, curve: curve, clicked: clicked,
     clusterTable: clusterTable, colourBar: colourBar, message: message,
   };
 })();

@@ -38,7 +38,7 @@
     const person = people[number];
     if (!person) return [];
     return [person.scan ? "scan" : null, "m" + explainer(person, state)].filter(Boolean).map(function (name) {
-      const file = XAI.volumes.fetch(key(number) + "-" + name);
+      const file = XAI.files.fetch(key(number) + "-" + name);
       file.catch(function () {}); // told when it is to be shown
       return file;
     });

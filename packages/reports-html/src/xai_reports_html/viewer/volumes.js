@@ -1,100 +1,15 @@
 "use strict";
-/* Volumes: loaded by script elements, which also work for a page opened from disk, and looked up in mm. */
+/* Volumes as NiiVue draws them, and as they are looked up in mm. */
 (function () {
   const XAI = (window.XAI = window.XAI || {});
   // Places in a NIfTI-1 header (nifti1.h of the NIfTI working group).
   const DIM = 40, DATATYPE = 70, BITPIX = 72, PIXDIM = 76, VOX_OFFSET = 108, SCL_SLOPE = 112, SFORM_CODE = 254, SROW = 280, MAGIC = 344, HEADER = 352;
   const INT16 = 4, TYPES = { 4: Int16Array, 8: Int32Array, 16: Float32Array };
-  const waiting = new Map();
-  const KEPT = 8; // volumes: going back and forth is quick, and the memory of a tab has an end
-  const kept = new Map();
-  const pending = new Map(); // what the worker has not answered
-  let asked = 0, helping; // the worker: undefined before it is tried, null where there is none
-
-  XAI.receive = function (name, content) {
-    const waits = waiting.get(name);
-    if (waits) unpack(content.nifti).then(function (file) { waits.resolve({ file: file, about: content.about, names: content.names }); }, waits.reject);
-  };
-
-  XAI.refuse = function (name, reason) {
-    const waits = waiting.get(name);
-    if (waits) waits.reject(new Error(reason));
-  };
-
-  /* A promise of a volume's file; `arrived` of it says when it came, packed. */
-  function fetchVolume(name) {
-    if (kept.has(name)) {
-      const found = kept.get(name);
-      kept.delete(name);
-      kept.set(name, found);
-      return found;
-    }
-    let here;
-    const arrived = new Promise(function (resolve) { here = resolve; });
-    const promise = new Promise(function (resolve, reject) {
-      waiting.set(name, { resolve: resolve, reject: reject });
-      const script = document.createElement("script");
-      script.src = "data/" + name + ".js";
-      script.onload = function () { script.remove(); here(); };
-      script.onerror = function () { script.remove(); here(); reject(new Error(name)); };
-      document.head.appendChild(script);
-    });
-    promise.arrived = arrived;
-    kept.set(name, promise);
-    promise.catch(function () { kept.delete(name); });
-    while (kept.size > KEPT) kept.delete(kept.keys().next().value);
-    return promise;
-  }
 
   /* A NiiVue volume; what Python told of it is under `about`. */
   async function load(name, options) {
-    const content = await fetchVolume(name);
+    const content = await XAI.files.fetch(name);
     return made(content.file, content, Object.assign({ name: name + ".nii" }, options));
-  }
-
-  /* Unpacks beside the page, which waits for the graphics meanwhile; in the page where the browser gives no worker. */
-  function unpack(text) {
-    const helper = worker();
-    if (!helper) return unpacked(text);
-    return new Promise(function (resolve, reject) {
-      const number = ++asked;
-      pending.set(number, { text: text, resolve: resolve, reject: reject });
-      helper.postMessage({ number: number, text: text });
-    });
-  }
-
-  function worker() {
-    if (helping !== undefined) return helping;
-    const work = function (event) {
-      const number = event.data.number;
-      unpacked(event.data.text).then(function (file) { self.postMessage({ number: number, file: file }, [file]); }, function (error) { self.postMessage({ number: number, reason: String(error) }); });
-    };
-    const source = [decoded, unpacked, "self.onmessage = " + work].join("\n");
-    try { helping = new Worker(URL.createObjectURL(new Blob([source], { type: "text/javascript" }))); } catch (_error) { helping = null; return null; }
-    helping.onmessage = function (event) {
-      const one = pending.get(event.data.number);
-      pending.delete(event.data.number);
-      if (event.data.file) one.resolve(event.data.file); else one.reject(new Error(event.data.reason));
-    };
-    helping.onerror = function () { // a browser may also refuse later
-      helping = null;
-      for (const one of pending.values()) unpacked(one.text).then(one.resolve, one.reject);
-      pending.clear();
-    };
-    return helping;
-  }
-
-  /* The bytes of a gzipped file in base64. */
-  async function unpacked(text) {
-    const packed = Uint8Array.fromBase64 ? Uint8Array.fromBase64(text) : decoded(text);
-    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-    return new Response(stream).arrayBuffer();
-  }
-
-  function decoded(text) {
-    const letters = atob(text), bytes = new Uint8Array(letters.length);
-    for (let i = 0; i < bytes.length; i++) bytes[i] = letters.charCodeAt(i);
-    return bytes;
   }
 
   /* NiiVue reads a file of one voxel with the same header and then gets the voxels: it would look through all of them
@@ -169,5 +84,5 @@
     return atlas.names[String(label)] || String(label);
   }
 
-  XAI.volumes = { fetch: fetchVolume, load: load, blank: blank, inverted: inverted, transformed: transformed, valueAt: valueAt, regionAt: regionAt };
+  XAI.volumes = { load: load, blank: blank, inverted: inverted, transformed: transformed, valueAt: valueAt, regionAt: regionAt };
 })();
