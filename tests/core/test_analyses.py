@@ -99,12 +99,15 @@ def _trainings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return trained
 
 
-def test_an_analysis_that_failed_can_be_changed_or_left_out(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_analysis_that_failed_can_be_changed_or_left_out(
+    study: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     registry.register("analysis", "failing", _Failing)
     trained = _trainings(monkeypatch)
     failing = ["analyses=[{name: toy}, {name: failing}]"]
     with pytest.raises(InputError, match="factor is 0"):
         Pipeline.from_file(study, sets=failing).run()
+    assert not [line for line in caplog.messages if "holds what was made" in line], "nothing was made"
     results = Pipeline.from_file(study).run()
     assert not (results.folder / "analysis" / "failing").exists()
     Pipeline.from_file(study, sets=[*failing, "analyses[failing].params.factor=2"]).run()
@@ -113,7 +116,7 @@ def test_an_analysis_that_failed_can_be_changed_or_left_out(study: Path, monkeyp
 
 
 def test_a_changed_analysis_is_made_anew_and_a_finished_one_is_not_forgotten(
-    study: Path, monkeypatch: pytest.MonkeyPatch
+    study: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     registry.register("analysis", "failing", _Failing)
     trained = _trainings(monkeypatch)
@@ -122,6 +125,12 @@ def test_a_changed_analysis_is_made_anew_and_a_finished_one_is_not_forgotten(
     made = results.folder / "analysis" / "failing"
     Pipeline.from_file(study, sets=[other % 3]).run()
     assert [path.name for path in made.iterdir()] == ["x3.tsv"], "nothing of the former parameters is left"
+    caplog.clear()
+    with pytest.raises(InputError, match="factor is 0"):
+        Pipeline.from_file(study, sets=[other % 0]).run()
+    assert [path.name for path in made.iterdir()] == ["x3.tsv"]
+    assert f"{made} holds what was made before the run or its configuration changed." in caplog.messages
+    Pipeline.from_file(study, sets=[other % 3]).run()
     saved = (results.folder / "pipeline.resolved.yaml").read_text(encoding="utf-8")
     with pytest.raises(InputError, match=r"analyses\.failing: there with results, but not here; keep it, or remove"):
         Pipeline.from_file(study, sets=["analyses=[]"]).run()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor as FuturesExecutor
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -192,10 +193,22 @@ def analyse(study: StudyFacts, units: Units, hooks: Hooks) -> None:
             log.info("analysis %s is done already", slot["id"])
             continue
         log.info("analysis %s", slot["id"])
-        seed, doing = unit_seed(study.config["seed"], name), "analysing the run"
-        with units.make(name, key, name) as folder, seeded(seed), at_work("analysis", slot["name"], doing):
+        seed, at = unit_seed(study.config["seed"], name), at_work("analysis", slot["name"], "analysing the run")
+        with _former(units, name, name), units.make(name, key, name) as folder, seeded(seed), at:
             analysis.analyse(results, folder)
         hooks.call("xai_analysis_finished", analysis=slot["id"], folder=study.folder / name)
+
+
+@contextmanager
+def _former(units: Units, name: str, target: str) -> Iterator[None]:
+    """Say what is in a folder when the unit that should replace its content fails."""
+    try:
+        yield
+    except Exception:
+        group, _, one = name.partition("/")
+        if units.has_files(group, lambda known: known == one):
+            log.warning("%s holds what was made before the run or its configuration changed.", units.folder / target)
+        raise
 
 
 def report(study: StudyFacts, units: Units, hooks: Hooks) -> None:
@@ -210,7 +223,8 @@ def report(study: StudyFacts, units: Units, hooks: Hooks) -> None:
         memory = study.folder / ".xai" / "reports" / f"{slot['id']}.txt"
         if not (units.is_done(name, key) and memory.is_file()):
             log.info("report %s", slot["id"])
-            with units.make(name, key, target) as folder, seeded(unit_seed(study.config["seed"], name)):
+            seed = unit_seed(study.config["seed"], name)
+            with _former(units, name, target), units.make(name, key, target) as folder, seeded(seed):
                 component = registry.create("report", slot["name"], **slot["params"])
                 with at_work("report", slot["name"], "writing its files"):
                     page = Path(component.write(RunResults(study.folder), folder))
