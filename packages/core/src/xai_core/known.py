@@ -31,7 +31,7 @@ _BY_DISTRIBUTION = {
         "random-bias-field random-blur random-elastic-deformation random-flip random-gamma random-noise random-shift",
     },
     "xai-trainers-lightning": {"trainer": "lightning as-stored"},
-    "xai-evaluators-faithfulness": {"evaluator": "ground-truth"},
+    "xai-evaluators-faithfulness": {"evaluator": "ground-truth region-perturbation"},
     "xai-analyses-atlas": {
         "analysis": "group-maps region-table normative-scores agreement group-contrasts map-similarity "
         "voxel-features region-features region-figures",

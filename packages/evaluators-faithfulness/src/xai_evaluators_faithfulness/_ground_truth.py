@@ -10,14 +10,14 @@ from torch import Tensor
 from xai_core import InputError
 from xai_core.engine.background import background_value
 
+from ._checks import Row, check_relevance
+
 __all__ = ["evaluate"]
 
 _NEEDING_MASK = (
     "density_inside", "density_outside", "density_ratio", "mass_accuracy", "rank_accuracy", "pointing_game",
     "auc", "chance",
 )  # fmt: skip
-
-Row = dict[str, float | None]
 
 
 def evaluate(
@@ -102,16 +102,7 @@ def _auc(inside: Tensor, outside: Tensor) -> float:
 
 
 def _check(volumes: Tensor, relevance: Tensor, masks: Tensor | None) -> None:
-    if volumes.ndim != 5:
-        raise InputError(f"volumes must be [N, C, D, H, W], not {list(volumes.shape)}.")
-    if relevance.shape != volumes.shape:
-        raise InputError(
-            f"The relevance is {list(relevance.shape)}, but the volumes that it explains are "
-            f"{list(volumes.shape)}. They must have one shape."
-        )
-    wrong = ~torch.isfinite(relevance).flatten(1).all(1)
-    if bool(wrong.any()):
-        raise InputError(f"The relevance of volumes[{int(wrong.nonzero()[0])}] is not finite, so it has no score.")
+    check_relevance(volumes, relevance)
     wanted = (len(volumes), 1, *volumes.shape[2:])
     if masks is not None and masks.shape != wanted:
         raise InputError(

@@ -41,6 +41,8 @@ _BY_COMPONENT: Mapping[str, tuple[str, ...]] = {
     "simulated-atrophy": ("Fonov 2011",),
     "repeated-kfold": ("Nadeau 2003",),
     "normative-scores": ("Jack 1997", "La Joie 2012"),
+    "ground-truth": ("Arras 2022", "Zhang 2016"),
+    "region-perturbation": ("Samek 2017", "Ancona 2018"),
 }
 # Papers behind one value of a parameter. LRP: z+ and box are deep Taylor decomposition's; by layer: a composite.
 _BY_PARAMETER: Mapping[tuple[str, str, Any], tuple[str, ...]] = {
