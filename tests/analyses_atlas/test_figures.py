@@ -294,6 +294,18 @@ def test_the_left_of_a_glass_brain_is_left_and_is_marked() -> None:
     assert ours[:, middle:].sum() == 0
 
 
+@pytest.mark.parametrize("size", [1.2345e-6, 4.2e5])
+def test_the_colour_bar_of_a_glass_brain_is_beside_it_and_inside_the_picture(size: float) -> None:
+    volume, grid = blob((-40, -20, 20))
+    figure = glass_brain(size * volume, grid, value_label="mean relevance (share of the sum, 1/voxel)", heading="AD")
+    FigureCanvasAgg(figure).draw()
+    bar = next(axis for axis in figure.axes if axis.get_ylabel())
+    place = bar.get_tightbbox()
+    edge = max(text.get_window_extent().x1 for text in figure.findobj(Text) if text.get_text() == "R")
+    assert edge < place.x0 < place.x1 < figure.bbox.x1
+    assert figure.bbox.y0 < place.y0 < place.y1 < figure.bbox.y1
+
+
 def test_the_surface_has_the_left_of_a_map_on_the_left_hemisphere() -> None:
     volume, grid = blob((-50, -25, 30))
     values = surface_values(volume, grid)

@@ -21,7 +21,8 @@ from xai_core import InputError
 from xai_core.testing import example_run
 from xai_reports_html._viewer import export, read_atlas, read_language, serve, viewed
 from xai_reports_html._viewer.encoding import Volume, as_bytes, as_text
-from xai_reports_html._viewer.pages import PAGES, every_page, locales, page
+from xai_reports_html._viewer.manifest import Viewed
+from xai_reports_html._viewer.pages import PAGES, binary, every_page, locales, page
 from xai_reports_html._viewer.volumes import about_map, label_volume, map_volume, read_ras, scan_volume
 from xai_reports_html.view_command import command
 
@@ -106,13 +107,35 @@ def test_a_scan_is_sent_in_16_bits(image: Path) -> None:
 
 def test_labels_are_whole_numbers(image: Path, tmp_path: Path) -> None:
     labels = np.zeros((3, 4, 5), np.int32)
-    labels[1], labels[2] = 17, 40000
+    labels[1], labels[2] = 17, 400
     nib.save(nib.Nifti1Image(labels, np.diag([-1.0, 1, 1, 1])), tmp_path / "labels.nii.gz")
     content = label_volume(tmp_path / "labels.nii.gz")
-    assert content.about["labels"] == [17, 40000]
-    assert unpacked(content).get_fdata()[0].max() == 40000  # turned: the file runs to the left
+    assert content.about["labels"] == content.about["named"] == [17, 400]
+    assert unpacked(content).get_fdata()[0].max() == 400  # turned: the file runs to the left
     with pytest.raises(InputError, match="is no image of labels"):
         label_volume(image)
+
+
+def test_regions_with_large_numbers_keep_their_names(tmp_path: Path) -> None:
+    """32-bit floats make one of 16777216 and 16777217; a table of colours up to 614454277 has 2 GB."""
+    labels = np.zeros((4, 4, 5), np.int32)
+    labels[1], labels[2], labels[3] = 614454277, 16777217, 16777216
+    nib.save(nib.Nifti1Image(labels, np.eye(4)), tmp_path / "labels.nii.gz")
+    content = label_volume(tmp_path / "labels.nii.gz")
+    shown = Viewed({}, {"atlas": tmp_path / "labels.nii.gz"}, {614454277: "far", 16777217: "near"})
+    sent = binary("atlas", shown)
+    names = json.loads(sent[8 : 8 + int.from_bytes(sent[:4], "little")])["names"]
+    stored = content.stored
+    assert stored.max() == 3
+    assert not stored[0].any()
+    assert [names[str(stored[i, 0, 0])] for i in (1, 2, 3)] == ["far", "near", "label 16777216"]
+
+
+def test_a_scan_of_two_values_is_not_black(tmp_path: Path) -> None:
+    scan = np.zeros((3, 4, 5), np.float32)
+    scan[1] = 100
+    nib.save(nib.Nifti1Image(scan, np.eye(4)), tmp_path / "scan.nii.gz")
+    assert scan_volume(tmp_path / "scan.nii.gz").about["window"] == [0, 100]
 
 
 @pytest.mark.parametrize("kind", [np.int16, np.int32, np.float32])

@@ -244,6 +244,61 @@ def test_what_the_server_cannot_read_is_told(page: Any, folder: Path, tmp_path: 
         until(page, "XAI.ready === 'sub-02'")
 
 
+def test_nobody_is_seen_under_the_name_of_one_who_cannot_be_read(page: Any, folder: Path, tmp_path: Path) -> None:
+    run = asymmetric(tmp_path)
+    with served(run, folder) as address:
+        page.goto(f"{address}#mm=22,2,2")
+        until(page, "XAI.ready === 'sub-01'")
+        assert warm(picture(page)).any()
+        run.maps()[2].path.write_bytes(b"no image")
+        page.fill("#person", run.maps()[2].scan_id)
+        page.keyboard.press("Enter")
+        until(page, "document.getElementById('message').textContent.includes('cannot be read')")
+        assert not warm(picture(page)).any()
+        page.locator("#gl").click(position={"x": 200, "y": 100})
+        assert [page.text_content(f"#{name}") for name in ("mm", "voxel", "value", "region")] == [""] * 4
+        assert page.locator("#clusters tbody tr").count() == page.locator("#curve *").count() == 0
+
+
+def test_the_last_picture_does_not_look_like_the_next_persons(page: Any, folder: Path) -> None:
+    held: list[Any] = []
+    page.route("**/data/p1-*.js", lambda route: held.append(route))
+    opened(page, folder, "&mm=22,2,2")
+    assert warm(picture(page)).any()
+    page.keyboard.press("n")
+    until(page, "XAI.shown.id === 'sub-02'")
+    assert not warm(picture(page)).any()
+    for one in held:
+        one.continue_()
+    until(page, "XAI.ready === 'sub-02'")
+    assert warm(picture(page)).any()
+
+
+def test_an_atlas_that_cannot_be_read_takes_nothing_else_away(page: Any, folder: Path, tmp_path: Path) -> None:
+    run = asymmetric(tmp_path)
+    atlas(tmp_path)[0].write_bytes(b"no image")
+    shown = viewed(run, atlas=(tmp_path / "atlas.nii.gz", {}))
+    with serve(shown, 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page.goto(f"http://127.0.0.1:{server.server_address[1]}/")
+        for number, scan in enumerate(("sub-01", "sub-02")):
+            until(page, f"XAI.drawn === '{scan}' && document.getElementById('message').textContent.includes('atlas')")
+            peak = page.locator("#clusters tbody td").nth(1)
+            playwright.expect(peak).to_have_text(str(1 + number))  # and not the one's before
+            page.keyboard.press("n")
+        server.shutdown()
+    page.problems.clear()  # the browser tells of an answer that is an error
+
+
+def test_a_rendering_says_no_convention(page: Any, folder: Path) -> None:
+    """It looks the same in each, and may be seen from the front: a cube names the sides."""
+    opened(page, folder, "&layout=render&convention=radiological")
+    assert page.text_content("#sides") == "3D: the cube names the sides of the patient"
+    assert page.evaluate("XAI.nv.opts.isOrientCube")
+    page.select_option("#layout", "axial")
+    assert page.text_content("#sides").startswith("radiological")
+
+
 def test_without_webgl(page: Any, folder: Path) -> None:
     page.add_init_script("HTMLCanvasElement.prototype.getContext = function () { return null; };")
     page.goto((folder / "viewer" / "index.html").as_uri())

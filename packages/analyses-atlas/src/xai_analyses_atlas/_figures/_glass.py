@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
 import warnings
 from typing import Any
 
+import matplotlib as mpl
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,7 @@ from ._style import DIVERGING, ZERO, styled, title
 __all__ = ["glass_brain"]
 
 Array = npt.NDArray[Any]
+_LABEL = 30  # characters beside the colours
 
 
 @styled
@@ -43,16 +46,23 @@ def glass_brain(
     """
     from nilearn import plotting
 
-    reach = limit or float(np.abs(volume).max()) or 1.0
+    strongest = float(np.abs(volume).max())
+    reach = limit or strongest or 1.0
     figure = Figure(figsize=(9.5, 3.2))
     image = nib.Nifti1Image(np.asarray(volume, np.float32), grid.affine)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="empty mask")  # nothing is to be drawn: the heading says so
-        display = plotting.plot_glass_brain(
-            image, figure=figure, axes=(0.0, 0.03, 0.98, 0.78), display_mode="lyrz", plot_abs=False,
-            threshold=threshold, vmin=-reach, vmax=reach, cmap=DIVERGING, colorbar=True, annotate=True,
-            symmetric_cbar=True,
+        plotting.plot_glass_brain(
+            image, figure=figure, axes=(0.0, 0.03, 0.87, 0.78), display_mode="lyrz", plot_abs=False,
+            threshold=threshold, vmin=-reach, vmax=reach, cmap=DIVERGING, colorbar=False, annotate=True,
         )  # fmt: skip
-    display._colorbar_ax.set_ylabel(value_label)
+    # nilearn's own colour bar has its numbers over the last brain.
+    scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(-reach, reach), DIVERGING)
+    bar = figure.colorbar(
+        scale, cax=figure.add_axes((0.89, 0.1, 0.014, 0.64)), label=textwrap.fill(value_label, _LABEL),
+        extend="both" if strongest > reach else "neither",
+    )  # fmt: skip
+    bar.ax.ticklabel_format(axis="y", scilimits=(-2, 3))  # numbers short enough for the label beside them
+    bar.ax.yaxis.set_offset_position("left")
     title(figure, [*heading.split("\n"), "" if volume.any() else ZERO])
     return figure

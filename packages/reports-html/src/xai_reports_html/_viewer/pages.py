@@ -85,7 +85,8 @@ def _told(name: str, viewed: Viewed, volume: Volume) -> dict[str, Any]:
     """Return what the page is told of a volume beside its voxels."""
     if name != "atlas":
         return {"about": volume.about}
-    names = {str(label): viewed.names.get(label, f"label {label}") for label in volume.about["labels"]}
+    pairs = zip(volume.about["labels"], volume.about["named"], strict=True)
+    names = {str(label): viewed.names.get(named, f"label {named}") for label, named in pairs}
     return {"about": volume.about, "names": names}
 
 

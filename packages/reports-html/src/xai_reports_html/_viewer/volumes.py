@@ -17,7 +17,7 @@ __all__ = ["about_map", "label_volume", "map_volume", "read_ras", "scan_volume"]
 _STEPS = 1000  # percentiles in tenths
 
 
-def read_ras(path: Path) -> tuple[Array, Array, Array]:
+def read_ras(path: Path, dtype: type[np.floating[Any]] = np.float32) -> tuple[Array, Array, Array]:
     """Return an image's voxels with axes to the right, to the front and upwards, their affine, and the file's own.
 
     Channels are added up.
@@ -27,7 +27,7 @@ def read_ras(path: Path) -> tuple[Array, Array, Array]:
     """
     try:
         image: Any = nib.load(path)
-        data = np.asarray(image.dataobj, dtype=np.float32)
+        data = np.asarray(image.dataobj, dtype=dtype)
     except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as error:
         raise InputError(f"{path} cannot be read as an image: {error}. Was it moved or cut off?") from error
     if data.ndim < 3:
@@ -49,6 +49,8 @@ def scan_volume(path: Path) -> Volume:
     flat = data.reshape(-1, order="F")
     inside = flat[flat > low]
     window = np.percentile(inside, [2, 99.5]) if inside.size else (low, high)
+    if window[0] == window[1]:  # of two values, the higher one would be as black as the lower one
+        window = (low, high)
     about = _place(affine, own, data.shape) | {"window": [float(window[0]), float(window[1])]}
     return Volume(stored, affine, about, step, low + 32500 * step)
 
@@ -60,14 +62,23 @@ def map_volume(path: Path) -> Volume:
 
 
 def label_volume(path: Path) -> Volume:
-    """Return an image of labels (an atlas, a mask of the truth)."""
-    data, affine, own = read_ras(path)
-    stored = data.astype(np.int32)
-    if not (stored == data).all() or stored.min() < 0:
-        raise InputError(f"{path} is no image of labels: it holds values such as {data[stored != data][:1]}.")
-    small = stored.astype(np.int16) if stored.max() < 2**15 else stored
-    labels = [int(label) for label in np.unique(stored) if label]
-    return Volume(small, affine, _place(affine, own, data.shape) | {"labels": labels})
+    """Return an image of labels (an atlas, a mask of the truth).
+
+    ``labels`` of what is told are the numbers that are stored, ``named`` those of the file. They differ where the file
+    has large ones (614454277 in the Allen atlas): a page that has a colour for each number up to them has no memory.
+    """
+    data, affine, own = read_ras(path, np.float64)  # 32 bits would make one of labels above 16 million that differ
+    whole = (data == np.rint(data)) & (data >= 0) & (data < 2**53)
+    if not whole.all():
+        raise InputError(f"{path} is no image of labels: it holds values such as {data[~whole][:1]}.")
+    found = np.unique(data)
+    named = [int(label) for label in found if label]
+    labels, stored = named, data
+    if found[-1] >= 2**15:
+        labels = list(range(1, len(named) + 1))
+        stored = np.searchsorted(np.array([0, *named]), data)
+    small = np.asfortranarray(stored, np.int16 if (labels or [0])[-1] < 2**15 else np.int32)
+    return Volume(small, affine, _place(affine, own, data.shape) | {"labels": labels, "named": named})
 
 
 def about_map(data: Array, affine: Array) -> dict[str, Any]:

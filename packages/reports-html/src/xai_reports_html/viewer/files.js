@@ -11,6 +11,7 @@
 
   XAI.receive = function (name, content) {
     const waits = waiting.get(name);
+    waiting.delete(name); // it would keep the volume
     if (waits) unpack({ text: content.nifti, about: content.about, names: content.names }).then(waits.resolve, waits.reject);
   };
 

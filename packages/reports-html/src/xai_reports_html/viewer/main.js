@@ -89,6 +89,9 @@
     panels.space();
     tell("xai-shown");
     panels.message(panels.text("loading"));
+    loading(true);
+    byId("clusters").tBodies[0].replaceChildren();
+    let drawn = false;
     try {
       const found = await Promise.all(wanted(number, map).map(function (load) { return load && load(); }));
       if (turn !== now.turn) return;
@@ -105,12 +108,19 @@
       XAI.paint.held(stack);
       go(kept || XAI.relevance.peak(now.map, state));
       panels.message(missing ? missing + ": " + panels.text("not_here") : !now.scan ? panels.text("no_scan") : now.map.about.largest === 0 ? panels.text("empty") : "");
+      loading(false);
       XAI.drawn = person.id;
+      drawn = true;
       await rest(turn, number, person);
     } catch (error) {
-      if (turn === now.turn) panels.message(panels.text("failed") + " " + error.message);
+      if (turn !== now.turn) return;
+      if (drawn) list(); else forget();
+      panels.message(panels.text("failed") + " " + error.message);
     }
   }
+
+  /* Until the next person's picture is there, the last one's must not look like it. */
+  function loading(yes) { byId("picture").classList.toggle("loading", yes); }
 
   /* What loads a person's scan, map and truth. */
   function wanted(number, map) {
@@ -123,7 +133,7 @@
     await new Promise(function (resolve) { window.requestAnimationFrame(function () { window.setTimeout(resolve); }); });
     if (manifest.atlas && !now.atlas) {
       now.atlas = await XAI.volumes.load("atlas", {});
-      now.atlas.paint = hue(now.atlas);
+      now.atlas.paint = XAI.paint.hue(now.atlas);
     }
     if (turn !== now.turn) return;
     if (state.atlas && hasAtlas(person)) stack();
@@ -139,16 +149,23 @@
   /* Nobody is there to be looked at. */
   function clear() {
     XAI.shown = null;
+    forget();
+    byId("person").value = "";
+    panels.report({});
+    for (const name of ["explainer", "decision"]) byId(name).replaceChildren();
+    panels.message(panels.text("nobody"));
+    tell("xai-shown");
+  }
+
+  /* Takes away the picture and its numbers: nobody's may stand below another one's name. */
+  function forget() {
     now.scan = now.below = now.map = now.truth = null;
+    loading(false);
     nv.volumes = [];
     nv.overlays = [];
     nv.drawScene();
-    byId("person").value = "";
-    panels.report({});
-    for (const name of ["explainer", "decision", "mm", "voxel", "value", "region", "curve"]) byId(name).replaceChildren();
+    for (const name of ["mm", "voxel", "value", "region", "curve"]) byId(name).replaceChildren();
     byId("clusters").tBodies[0].replaceChildren();
-    panels.message(panels.text("nobody"));
-    tell("xai-shown");
   }
 
   /* The volumes in the order in which they lie over each other: the colours of an atlas do not change the relevance's. */
@@ -162,15 +179,6 @@
     nv.back = volumes[0];
     nv.overlays = volumes.slice(1);
     nv.updateGLVolume();
-  }
-
-  /* Colours of an atlas' labels, by the golden angle: neighbours differ. */
-  function hue(atlas) {
-    const order = new Map(Object.keys(atlas.names).map(Number).sort(function (a, b) { return a - b; }).map(function (value, place) { return [value, place]; }));
-    return function (value) {
-      const angle = (order.get(value) * 137.508) % 360;
-      return [0, 8, 4].map(function (n) { const k = (n + angle / 30) % 12; return Math.round(255 * (0.55 - 0.4 * Math.max(-1, Math.min(k - 3, 9 - k, 1)))); });
-    };
   }
 
   function step(by) {
@@ -187,15 +195,8 @@
     show();
   }
 
-  /* Without a graphics card the 3D rendering of a 1 mm scan takes seconds a frame. */
-  function isSlow() {
-    const info = nv.gl.getExtension("WEBGL_debug_renderer_info");
-    const name = String(nv.gl.getParameter(info ? info.UNMASKED_RENDERER_WEBGL : nv.gl.RENDERER));
-    return /swiftshader|llvmpipe|softpipe|software|basic render/i.test(name);
-  }
-
   function look() {
-    const layout = state.layout || (isSlow() ? "planes" : "all");
+    const layout = state.layout || (XAI.programs.slow(nv.gl) ? "planes" : "all");
     byId("layout").value = layout;
     nv.opts.multiplanarShowRender = layout === "all" ? ALWAYS : NEVER;
     nv.opts.isRadiologicalConvention = state.convention === "radiological";
@@ -273,7 +274,7 @@
     nv = new window.niivue.Niivue({
       backColor: [0, 0, 0, 1], crosshairColor: [0.3, 0.9, 0.4, 0.8], crosshairWidth: 1, crosshairWidthUnit: "mm", crosshairGap: 6, show3Dcrosshair: true,
       dragAndDropEnabled: false, logLevel: "error", isColorbar: false, onLocationChange: located, loadingText: "",
-      showAllOrientationMarkers: true, viewModeHotKey: "", clipPlaneHotKey: "", cycleClipPlaneHotKey: "", isNearestInterpolation: true, multiplanarPadPixels: 24,
+      showAllOrientationMarkers: true, viewModeHotKey: "", clipPlaneHotKey: "", cycleClipPlaneHotKey: "", isNearestInterpolation: true, multiplanarPadPixels: 24, isOrientCube: true,
     });
     XAI.programs.prepare(canvas);
     nv.drawScene = function () {}; // it would draw nothing, four times
@@ -286,6 +287,8 @@
     XAI.relevance.colours(nv);
     delete nv.drawScene;
     XAI.paint.attach(nv);
+    const place = nv.createOnLocationChange;
+    nv.createOnLocationChange = function (axis) { if (nv.volumes.length) place.call(nv, axis); };
     XAI.nv = nv;
     XAI.controls.listen({
       state: state, changed: changed, look: look, restack: restack, here: here, show: show, speak: speak, choose: choose, step: step,

@@ -231,5 +231,14 @@
     }
   }
 
-  const api = (XAI.paint = { attach: attach, held: held, relevance: relevance, moving: false, slow: false, frame: 40 });
+  /* Colours of an atlas' labels, by the golden angle: neighbours differ. */
+  function hue(atlas) {
+    const order = new Map(Object.keys(atlas.names).map(Number).sort(function (a, b) { return a - b; }).map(function (value, place) { return [value, place]; }));
+    return function (value) {
+      const angle = (order.get(value) * 137.508) % 360;
+      return [0, 8, 4].map(function (n) { const k = (n + angle / 30) % 12; return Math.round(255 * (0.55 - 0.4 * Math.max(-1, Math.min(k - 3, 9 - k, 1)))); });
+    };
+  }
+
+  const api = (XAI.paint = { attach: attach, held: held, hue: hue, relevance: relevance, moving: false, slow: false, frame: 40 });
 })();

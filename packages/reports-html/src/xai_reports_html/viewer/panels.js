@@ -34,8 +34,10 @@
     byId("space").textContent = text(found === "mni" ? "mni" : "scan_space") + " x, y, z (mm)";
   }
 
-  /* Where left is, and whether the planes, which follow a scan's voxels, are turned against the axes of mm. */
+  /* Where left is, and whether the planes, which follow a scan's voxels, are turned against the axes of mm. A rendering
+     has no convention: it is seen from any side. */
   function sides(convention, scan) {
+    if (byId("layout").value === "render") { put("sides", text("rendered")); return; }
     const m = scan ? scan.about.affine : [[1, 0, 0], [0, 1, 0], [0, 0, 1]];
     const angles = [0, 1, 2].map(function (axis) { return Math.acos(Math.min(1, Math.abs(m[axis][axis]) / Math.hypot(m[0][axis], m[1][axis], m[2][axis]))); });
     const degrees = Math.round((180 / Math.PI) * Math.max.apply(null, angles));

@@ -79,5 +79,12 @@
     };
   }
 
-  XAI.programs = { prepare: prepare };
+  /* Without a graphics card the 3D rendering of a 1 mm scan takes seconds a frame. */
+  function slow(gl) {
+    const info = gl.getExtension("WEBGL_debug_renderer_info");
+    const name = String(gl.getParameter(info ? info.UNMASKED_RENDERER_WEBGL : gl.RENDERER));
+    return /swiftshader|llvmpipe|softpipe|software|basic render/i.test(name);
+  }
+
+  XAI.programs = { prepare: prepare, slow: slow };
 })();
