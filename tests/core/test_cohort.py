@@ -8,6 +8,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -487,6 +488,29 @@ def test_a_loss_above_one_percent_is_told_and_no_other(
             continue
         assert sidecar["conservation"]["unexplained_share"] == shares.get(str(sidecar["subject_id"]), 0.0)
         assert sidecar["details"] == {"other": 3}
+
+
+class Repeated(ToySplitter):
+    """Everybody is tested in two repeats."""
+
+    def split(self, table: Any, seed: int) -> Sequence[Fold]:
+        folds = super().split(table, seed)
+        return [replace(fold, repeat=repeat) for repeat in (0, 1) for fold in folds]
+
+
+def test_every_map_of_a_repeated_cross_validation_counts_as_one(study: Path, caplog: pytest.LogCaptureFixture) -> None:
+    MEANS.update({
+        path.name.partition(".")[0]: float(tio.Resample(4.0)(tio.ScalarImage(path)).data.contiguous().mean())
+        for path in (study / "study").glob("*.nii.gz")
+    })  # fmt: skip
+    Told.shares = {"a0": 0.02, "b7": -0.4}
+    registry.register("explainer", "told", Told)
+    registry.register("splitter", "toy", Repeated)
+    text = PIPELINE.replace("  - {name: noisy}", "  - {name: told}", 1)
+    (study / "toy.yaml").write_text(text, encoding="utf-8")
+    with caplog.at_level(logging.WARNING, "xai"):
+        run(study)
+    assert "told: in 4 of 16 maps more than 1 %" in caplog.text
 
 
 def test_lrp_tells_what_a_narrow_network_loses(study: Path) -> None:

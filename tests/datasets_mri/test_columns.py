@@ -134,3 +134,45 @@ class TestSidecar:
     def test_one_that_says_nothing_of_use(self, table: Path, content: str) -> None:
         table.with_suffix(".json").write_text(content)
         assert len(read(table)) == 4
+
+
+@pytest.mark.parametrize(("odd", "tells"), [("72,5", True), ("n/a", False), ("72.5", False)])
+def test_one_text_in_a_column_of_numbers_is_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, odd: str, tells: bool
+) -> None:
+    """Age with one decimal comma would be 4 categories of one person each, for everything that reads it."""
+    (tmp_path / "a.nii").touch()
+    rows = [f"0{i}\ta.nii\t{i % 2 + 1}\t{age}\tS{i}" for i, age in enumerate(["70", "61.2", odd, "80"])]
+    path = tmp_path / "t.tsv"
+    path.write_text("\n".join(["participant_id\tscan\tdx\tage\tsite", *rows]) + "\n")
+    with caplog.at_level(logging.WARNING, logger="xai"):
+        read(path)
+    said = [record.getMessage() for record in caplog.records if "holds numbers, but not in" in record.getMessage()]
+    assert bool(said) is tells
+    assert all("'age'" in text and "row 4 ('72,5')" in text for text in said)
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        (
+            {"classes": ["CN", "AD"]},
+            "'ad' in the column 'dx' differs from the class 'AD' in capitals only, and is left out",
+        ),
+        ({"classes": None}, "'ad' in the column 'dx' differs from the class 'AD' in capitals only, and is a class"),
+        ({"classes": ["CN", "AD"], "recode": {"ad": "AD"}}, None),
+        ({"classes": ["CN", "AD", "ad"]}, None),
+    ],
+)
+def test_a_class_in_other_capitals_is_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, params: dict[str, Any], said: str | None
+) -> None:
+    (tmp_path / "a.nii").touch()
+    rows = [f"0{i}\ta.nii\t{dx}" for i, dx in enumerate(["CN", "AD", "ad", "MCI"])]
+    path = tmp_path / "t.tsv"
+    path.write_text("\n".join(["participant_id\tscan\tdx", *rows]) + "\n")
+    with caplog.at_level(logging.WARNING, logger="xai"):
+        read(path, **params)
+    told = [record.getMessage() for record in caplog.records if "capitals" in record.getMessage()]
+    assert len(told) == (said is not None)
+    assert all(said is not None and said in text for text in told)

@@ -141,6 +141,28 @@ class TestProportions:
             spread[stratify] = np.std(means)
         assert spread[True] < 0.5 * spread[False]
 
+    @pytest.mark.parametrize("people_there", [12, 24, 60, 200])
+    @pytest.mark.parametrize(
+        ("name", "params", "validation"),
+        [
+            ("stratified-kfold", {"folds": 2}, 0.15),
+            ("stratified-kfold", {"folds": 3}, 0.15),
+            ("repeated-kfold", {"folds": 3, "repeats": 2}, 0.15),
+            ("leave-one-site-out", {"validation": 0.08}, 0.08),
+            ("holdout", {"test": 0.1, "validation": 0.05}, 0.05),
+        ],
+    )
+    def test_numbers_do_not_enlarge_the_validation_part(
+        self, name: str, params: dict[str, Any], validation: float, people_there: int
+    ) -> None:
+        """One person of each small stretch of ages would be half of the training part."""
+        ages = np.random.default_rng(0).normal(70, 8, people_there)
+        ids = [f"{n:03d}" for n in range(people_there)]
+        table = pd.DataFrame({"subject_id": ids, "target": ages, "site": [n[-1] in "02468" for n in ids]})
+        for fold in split(name, table.astype({"site": str}), **params):
+            whole = people_there if name == "holdout" else len(fold.train) + len(fold.val)
+            assert abs(len(fold.val) - validation * whole) <= 1
+
     def test_smallest_study_that_can_be_divided(self) -> None:
         rows = [(f"{dx}{n}", dx) for dx in ("CN", "AD") for n in range(3)]
         table = pd.DataFrame(rows, columns=["subject_id", "target"])

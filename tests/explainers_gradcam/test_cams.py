@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xai_core import InputError, registry
 from xai_core.engine.torchvision_shim import ensure_torchvision
 from xai_explainers_gradcam.plugin_cam import GradCAM, GradCAMPlusPlus, LayerCAM
 
@@ -149,3 +152,40 @@ def test_equals_monai(net: Net, volumes: Tensor, explainer: type, name: str) -> 
         assert float(ours.max()) > 0
         # Grad-CAM++'s common factor exp(output) is left out.
         torch.testing.assert_close(ours / ours.max(), theirs / theirs.max(), rtol=1e-3, atol=1e-5)
+
+
+class Smooth(nn.Module):
+    """Has another activation than ReLU, and an operation without a rule."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(1, 4, 3)
+        self.norm = nn.InstanceNorm3d(4)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(F.silu(self.norm(self.conv(x))).mean((2, 3, 4)))
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "said"),
+    [
+        ("gradcam", {"layer": "conv9"}, "no layer 'conv9'"),
+        ("layer-cam", {"layer": "head"}, "feature map"),
+        ("guided-gradcam", {"layer": "conv9"}, "no layer 'conv9'"),
+        ("guided-backpropagation", {}, "for ReLU only"),
+        ("deconvolution", {}, "for ReLU only"),
+        ("deeplift", {}, "no rule for"),
+        ("occlusion", {"window": 12}, "larger than the volume"),
+    ],
+)
+def test_what_cannot_be_explained_is_refused_before_training(
+    volumes: Tensor, name: str, params: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        registry.create("explainer", name, **params).check_model(Smooth().eval(), volumes[:1])
+
+
+@pytest.mark.parametrize("name", ["gradcam", "layer-cam", "guided-gradcam", "guided-backpropagation", "deeplift"])
+def test_what_can_be_explained_is_not_refused(net: Net, volumes: Tensor, name: str) -> None:
+    registry.create("explainer", name).check_model(net, volumes[:1])

@@ -7,10 +7,12 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from xai_core import registry
 from xai_core.config.resolve import resolve
@@ -103,6 +105,29 @@ def test_the_pipelines_of_the_readme_and_the_quickstart_are_valid(tmp_path: Path
     (tmp_path / "study.yaml").write_text(blocks(ROOT / "README.md", "yaml")[0], encoding="utf-8")
     assert resolve(tmp_path / "study.yaml").value["name"] == "study"
     assert resolve(ROOT / "examples" / "quickstart" / "pipeline.yaml").value["name"] == "quickstart"
+
+
+KINDS = {
+    "data": "dataset", "split": "splitter", "model": "model", "training": "trainer", "transforms": "transform",
+    "explainers": "explainer", "evaluators": "evaluator", "analyses": "analysis", "reports": "report",
+}  # fmt: skip
+
+
+def components(part: object) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the kind and the mapping of every component that a piece of YAML names."""
+    for key, value in part.items() if isinstance(part, dict) else ():
+        for slot in value if isinstance(value, list) else [value]:
+            if key in KINDS and isinstance(slot, dict) and "name" in slot:
+                yield KINDS[key], slot
+            yield from components(slot)
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))], ids=lambda p: p.stem)
+def test_what_the_pages_name_is_there(page: Path) -> None:
+    for block in blocks(page, "yaml"):
+        for kind, slot in components(yaml.safe_load(block)):
+            known = registry.schema(kind, slot["name"])["properties"]
+            assert not set(slot.get("params", {})) - set(known), (page.name, slot["name"])
 
 
 def test_the_pipelines_of_the_keras_page_and_its_example_are_valid(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 
@@ -9,7 +10,17 @@ from xai_core.errors import InputError
 
 from ._table import Cells, StudyTable, rows_text
 
-__all__ = ["as_numbers", "check_classes", "covariate", "is_numeric_target", "numeric_targets"]
+__all__ = [
+    "as_numbers",
+    "check_classes",
+    "covariate",
+    "is_numeric_target",
+    "numeric_targets",
+    "odd_among_numbers",
+    "warn_of_spellings",
+]
+
+_log = logging.getLogger("xai")
 
 # A leading zero marks a code ("01"), which must not lose it; nan, inf and 1_000 are no numbers here.
 _NUMBER = re.compile(r"[+-]?(?:(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
@@ -24,6 +35,16 @@ def _number(cell: str, decimal_comma: bool) -> float | None:
 def as_numbers(cells: Sequence[str], decimal_comma: bool) -> list[float | None]:
     """Return each text as a number, or None where it is not one."""
     return [_number(cell, decimal_comma) for cell in cells]
+
+
+def odd_among_numbers(table: StudyTable, name: str) -> str | None:
+    """Return where a column of numbers holds texts, such as ``row 18 ('74,5')``; None where most are texts, or none."""
+    present = [(row, cell) for row, cell in zip(table.rows, table.columns[name], strict=True) if cell is not None]
+    numbers = as_numbers([cell for _, cell in present], table.decimal_comma)
+    odd = [place for place, number in zip(present, numbers, strict=True) if number is None]
+    if not odd or 2 * len(odd) >= len(present):
+        return None
+    return f"{rows_text([row for row, _ in odd])} ({odd[0][1]!r})"
 
 
 def covariate(cells: Cells, decimal_comma: bool) -> list[str | int | float | None]:
@@ -42,16 +63,13 @@ def is_numeric_target(table: StudyTable, name: str) -> bool:
     Raises:
         InputError: Most, but not all, of its values are numbers: reading them as classes would be a silent mistake.
     """
-    present = [(row, cell) for row, cell in zip(table.rows, table.columns[name], strict=True) if cell is not None]
-    numbers = as_numbers([cell for _, cell in present], table.decimal_comma)
-    odd = [row for (row, _), number in zip(present, numbers, strict=True) if number is None]
-    if odd and 2 * len(odd) < len(present):
-        first = next(cell for row, cell in present if row == odd[0])
+    odd = odd_among_numbers(table, name)
+    if odd is not None:
         raise InputError(
-            f"{table.path}: the target column {name!r} holds numbers, but not in {rows_text(odd)} ({first!r}). "
+            f"{table.path}: the target column {name!r} holds numbers, but not in {odd}. "
             "Correct them, write n/a where the value is missing, or give 'classes' for a classification."
         )
-    return not odd
+    return None not in as_numbers([cell for cell in table.columns[name] if cell is not None], table.decimal_comma)
 
 
 def numeric_targets(table: StudyTable, name: str) -> list[float]:
@@ -74,3 +92,24 @@ def check_classes(table: StudyTable, name: str, classes: Sequence[str]) -> None:
                 f"{table.path}: the class {wanted!r} (classes) does not occur in the column {name!r}. "
                 f"It holds: {shown}.{table.levels_text(name)}"
             )
+
+
+def warn_of_spellings(table: StudyTable, name: str, classes: Sequence[str] | None) -> None:
+    """Tell of values that differ from a class in capitals only (``ad``, ``AD``): people would be lost, or apart.
+
+    Args:
+        table: The study.
+        name: Column of the target.
+        classes: The classes that are used; None: every value is one.
+    """
+    occurring = sorted({cell for cell in table.columns[name] if cell is not None})
+    seen: dict[str, str] = {one.casefold(): one for one in classes or ()}
+    for value in occurring:
+        like = seen.setdefault(value.casefold(), value) if classes is None else seen.get(value.casefold(), value)
+        if like != value and value not in (classes or ()):
+            fate = "is a class of its own" if classes is None else "is left out"
+            _log.warning(
+                "%s: %r in the column %r differs from the class %r in capitals only, and %s. If both are one, say so: "
+                "recode: {%s: %s}.",
+                table.path, value, name, like, fate, value, like,
+            )  # fmt: skip

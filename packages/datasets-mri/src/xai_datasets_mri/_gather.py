@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from xai_core.errors import InputError
 
 from ._bids import Collection, label
-from ._columns import check_classes
+from ._columns import check_classes, warn_of_spellings
 from ._files import ImageFiles
 from ._images import Found, Library, Scan, find, missing_text
 from ._left_out import LeftOut
@@ -130,11 +130,12 @@ class _Gathering:
             people = study
             study = with_session_tables(study, source.subject, session, source.bids)
             if study is people and len(set(study.rows)) < len(study.rows):
+                named = " and ".join(dict.fromkeys(["age", self._target.column]))
                 _log.warning(
                     "%s: there are several visits of a person and no sessions.tsv: each has the person's values, also "
-                    "of age and %s.",
+                    "of %s.",
                     study.path,
-                    self._target.column,
+                    named,
                 )
         return study, session
 
@@ -142,6 +143,7 @@ class _Gathering:
         target = self._target
         if target.groups is not None:
             return grouped(study, target.column, target.groups, self._left_out, all_occur=target.all_occur)
+        warn_of_spellings(study, target.column, target.classes)
         if target.classes is None:
             return study, None
         if target.all_occur:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torchio as tio
 
 from ._channels import StackedImage
-from ._columns import covariate, is_numeric_target, numeric_targets
+from ._columns import covariate, is_numeric_target, numeric_targets, odd_among_numbers
 from ._files import ImageFiles
 from ._gather import Part, gather
 from ._images import Scan
@@ -107,6 +107,13 @@ def covariates_of(part: Part, reserved: frozenset[str]) -> dict[str, list[Value]
                 "%s: the column %r is kept as %r, because %r has another meaning.", study.path, name, key, name
             )
         taken.add(key)
+        odd = odd_among_numbers(study, name)
+        if odd is not None:
+            _log.warning(
+                "%s: the column %r holds numbers, but not in %s: all of it is read as texts, each value a category of "
+                "its own. Correct them, or write n/a where the value is missing.",
+                study.path, name, odd,
+            )  # fmt: skip
         values[key] = covariate(study.columns[name], study.decimal_comma)
     return values
 

@@ -11,7 +11,7 @@ from xai_core import Fold
 from xai_core.errors import InputError
 
 from ._held_out import column_texts
-from ._splitters import validated
+from ._splitters import validated, validating
 from ._strata import people_of, strata_of
 
 __all__ = ["site_folds"]
@@ -34,7 +34,7 @@ def site_folds(table: pd.DataFrame, seed: int, *, column: str, smallest: int, va
             f"leave-one-site-out needs two sites, but the column {column!r} leaves {', '.join(tests) or 'none'} "
             f"(smallest: {smallest}). Use stratified-kfold."
         )
-    strata = strata_of(table, max(5, len(tests)))
+    strata = strata_of(table, max(5, validating(len(tests), validation)))
     classes = None if pd.api.types.is_numeric_dtype(people) else people
     if classes is not None:
         _check_classes(classes, tests, 1 + (validation > 0))

@@ -15,7 +15,7 @@ from xai_core.errors import InputError
 from ._held_out import labels_of
 from ._strata import Strata, people_of, strata_of
 
-__all__ = ["holdout", "nested_folds", "repeated_folds", "sklearn_folds", "stratified_folds", "validated"]
+__all__ = ["holdout", "nested_folds", "repeated_folds", "sklearn_folds", "stratified_folds", "validated", "validating"]
 
 
 def _take(strata: Strata, shares: Mapping[str, float], leave: int, rng: np.random.Generator) -> list[str]:
@@ -58,6 +58,14 @@ def _deal(strata: Strata, rng: np.random.Generator) -> list[str]:
     return [person for members in strata.values() for person in rng.permutation(np.array(members, dtype=object))]
 
 
+def validating(folds: int, validation: float) -> int:
+    """Return how many people a stratum needs so that one of those left for training is the fraction to validate with.
+
+    At least one person of each stratum validates, so that smaller ones make the part larger than asked for.
+    """
+    return max(folds, ceil(folds / (folds - 1) / validation)) if validation > 0 else folds
+
+
 def validated(strata: Strata, test: Sequence[str], validation: float, draw: np.random.Generator) -> Fold:
     """Return the fold with this test part; of the rest a fraction, stratum by stratum, is the validation part."""
     rest = _without(strata, test)
@@ -92,7 +100,7 @@ def holdout(table: pd.DataFrame, seed: int, *, test: float, validation: float, s
     people = people_of(table)
     # In a smaller combination at least one person for each part would be more than the part's fraction.
     rare = max(parts, *(ceil(1 / fraction) for fraction in (test, validation) if fraction > 0))
-    strata = strata_of(table, 5 * parts, [] if isinstance(stratify, bool) else stratify, rare)
+    strata = strata_of(table, max(5 * parts, rare), [] if isinstance(stratify, bool) else stratify, rare)
     required = _classes_of(strata, people)
     if stratify is False:
         required = strata = {"all": sorted(people.index)}
@@ -111,19 +119,21 @@ def stratified_folds(
     Raises:
         InputError: A class has fewer people than folds, or too few for the validation parts.
     """
-    # So many people of a combination that one of those left for training is the fraction to validate with.
-    rare = max(folds, ceil(folds / (folds - 1) / validation)) if validation > 0 else folds
+    rare = validating(folds, validation)
     strata = strata_of(table, max(folds, 3), stratify or [], rare)
+    # Test parts of numbers are dealt from finer stretches than can each give somebody for the validation.
+    coarse = strata if stratify else strata_of(table, max(3, rare))
     required = _classes_of(strata, people_of(table))
     way = "Use fewer folds, add people, or leave the class out."
     _require(required, folds, f"{folds} folds", way)
     # The largest test part of a stratum must leave one person to train on and one to validate with.
     if validation > 0:
         least = next(n for n in range(folds, folds + 3) if n - -(-n // folds) >= 2)
-        _require(required, least, f"{folds} folds with validation parts", f"{way[:-1]}, or set validation: 0.")
+        enough = _classes_of(coarse, people_of(table))
+        _require(enough, least, f"{folds} folds with validation parts", f"{way[:-1]}, or set validation: 0.")
     dealt = _deal(strata, np.random.default_rng(seed))
     return [
-        validated(strata, dealt[number::folds], validation, np.random.default_rng([seed, number]))
+        validated(coarse, dealt[number::folds], validation, np.random.default_rng([seed, number]))
         for number in range(folds)
     ]
 

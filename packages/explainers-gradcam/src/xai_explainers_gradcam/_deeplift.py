@@ -25,7 +25,7 @@ from ._gradients import INPUT
 from ._operations import Sort, canonical_copy, named, sort_of
 from ._paths import Source, outputs_at
 
-__all__ = ["deeplift"]
+__all__ = ["check_rules", "deeplift"]
 
 _COMPLETE = 0.01
 # Below this share of the values themselves their difference has few digits, and the derivative is the better quotient.
@@ -56,6 +56,17 @@ def deeplift(
             {"baseline_output": float(baseline[i]), "convergence_delta": float(delta[i])} for i in range(len(relevance))
         ]
         return as_attribution(explained, relevance, details)
+
+
+def check_rules(model: nn.Module, volumes: Tensor) -> None:
+    """Refuse a network with an operation that has no rule; how exact the sum is depends on the trained weights.
+
+    Raises:
+        InputError: It names the operation.
+    """
+    with explaining(model, volumes, None, gradients=False) as explained, differentiating(INPUT):
+        inputs = explained.volumes.detach()
+        _contributions(unwrapped(model), inputs, torch.zeros_like(inputs), explained.target)
 
 
 def _check_complete(relevance: Tensor, output: Tensor, baseline_output: Tensor) -> None:

@@ -41,6 +41,10 @@ class _ClassActivationMap(Explainer):
 
         return attribute(model, volumes, target, method=self._method, layer=self.layer, max_batch=self.max_batch)
 
+    def check_model(self, model: nn.Module, volumes: Tensor) -> None:
+        """Explain one volume, and so refuse a layer that is not there or has no feature map; see ``Explainer``."""
+        self.explain(model, volumes, None)
+
     def self_check(self, model: nn.Module, volumes: Tensor) -> str:
         """Compare with the plain formula in double precision, with the layer's gradient from the split network."""
         from ._checks_cam import check_cam

@@ -68,6 +68,10 @@ class _ModifiedGradient(Explainer):
             max_batch=self.max_batch,
         )
 
+    def check_model(self, model: nn.Module, volumes: Tensor) -> None:
+        """Explain one volume, and so refuse a network without the rule's ReLUs; see ``Explainer``."""
+        self.explain(model, volumes, None)
+
     def self_check(self, model: nn.Module, volumes: Tensor) -> str:
         """Compare with the rule put on every call of ReLU in the network itself, in double precision."""
         from ._checks_guided import check_modified_gradient
@@ -152,6 +156,10 @@ class GuidedGradCAM(Explainer):
         from ._guided import guided_gradcam
 
         return guided_gradcam(model, volumes, target, layer=self.layer, max_batch=self.max_batch)
+
+    def check_model(self, model: nn.Module, volumes: Tensor) -> None:
+        """Explain one volume, and so refuse what either factor refuses; see ``Explainer``."""
+        self.explain(model, volumes, None)
 
     def self_check(self, model: nn.Module, volumes: Tensor) -> str:
         """Compare with the product of both factors, each computed by other means in double precision."""

@@ -284,6 +284,12 @@ class DeepLIFT(_Compared):
 
         return deeplift(model, volumes, target, source=self._source(), max_batch=self.max_batch)
 
+    def check_model(self, model: nn.Module, volumes: Tensor) -> None:
+        """Refuse a network with an operation that has no rule; see ``Explainer``."""
+        from ._deeplift import check_rules
+
+        check_rules(model, volumes)
+
     def self_check(self, model: nn.Module, volumes: Tensor) -> str:
         """Compare the sum of relevance with what the network gives."""
         from ._checks_paths import check_completeness

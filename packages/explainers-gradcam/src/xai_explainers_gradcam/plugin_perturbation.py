@@ -137,6 +137,14 @@ class Occlusion(_Perturbation):
             max_batch=self.max_batch,
         )
 
+    def check_model(self, model: nn.Module, volumes: Tensor) -> None:
+        """Refuse windows that do not fit into the volume; see ``Explainer``."""
+        del model
+        from ._occlusion import check_windows
+
+        depth, height, width = volumes.shape[2:]
+        check_windows((depth, height, width), self.window, self.stride)
+
     def self_check(self, model: nn.Module, volumes: Tensor) -> str:
         """Compute the windows of some voxels again by plain full passes; see ``Explainer.self_check``."""
         from ._occlusion import check_windows

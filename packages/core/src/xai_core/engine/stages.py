@@ -169,14 +169,15 @@ def finish_explanations(study: Study, folder: Path) -> None:
 
 def _warn_of_losses(results: RunResults, slots: Sequence[Mapping[str, Any]]) -> None:
     for slot in slots:
-        shares = {record.scan_id: unexplained_share(record.sidecar) for record in results.maps(slot["id"])}
-        lossy = {scan: abs(share) for scan, share in shares.items() if share is not None and abs(share) > LOSS}
+        maps = results.maps(slot["id"])  # several of a scan where it is tested in several folds
+        shares = [(record.scan_id, abs(unexplained_share(record.sidecar) or 0.0)) for record in maps]
+        lossy = [(scan, share) for scan, share in shares if share > LOSS]
         if lossy:
-            worst = max(lossy, key=lossy.__getitem__)
+            worst, most = max(lossy, key=lambda one: one[1])
             log.warning(
                 "%s: in %d of %d maps more than 1 %% of the relevance is missing (most: %s, %.1f %%). See "
                 "conservation or details in their sidecars; lrp's layer_sums say where, path methods want more steps.",
-                slot["id"], len(lossy), len(shares), worst, 100 * lossy[worst],
+                slot["id"], len(lossy), len(shares), worst, 100 * most,
             )  # fmt: skip
 
 
