@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from xai_core import ConfigError, Explainer, InputError
+from xai_core import ConfigError, Explainer, InputError, registry
 from xai_explainers_gradcam._baselines import baseline_volumes
 from xai_explainers_gradcam.plugin_paths import DeepLIFT, GradientSHAP, IntegratedGradients
 
@@ -137,3 +137,18 @@ def test_explainers_take_every_baseline(volumes: Tensor, tmp_path: Path, which: 
     assert not given.uses_controls()
     found = given.explain(model, volumes, torch.tensor([0, 0]))
     torch.testing.assert_close(found.relevance, weights * (volumes - mean), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["integrated-gradients", "gradient-shap", "deeplift", "occlusion", "feature-ablation"])
+def test_files_are_looked_at_before_training(tmp_path: Path, volumes: Tensor, name: str) -> None:
+    network, volume = nn.Sequential(nn.Flatten(), nn.Linear(volumes[0].numel(), 2)), volumes[:1]
+    np.save(tmp_path / "small.npy", np.zeros((3, 3, 3), np.float32))
+    np.save(tmp_path / "right.npy", np.zeros(volume.shape[2:], np.float32))
+    parameters = ["baseline_file", *(["atlas"] if name == "feature-ablation" else [])]
+    for parameter in parameters:
+        for file, told in (("none.npy", "does not exist"), ("small.npy", "grid")):
+            explainer = registry.create("explainer", name, **{parameter: str(tmp_path / file)})
+            with pytest.raises(InputError, match=told):
+                explainer.check_model(network, volume)
+    params = {"window": 3} if name == "occlusion" else {}
+    registry.create("explainer", name, baseline_file=str(tmp_path / "right.npy"), **params).check_model(network, volume)

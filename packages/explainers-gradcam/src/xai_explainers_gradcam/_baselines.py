@@ -12,7 +12,7 @@ from torch import Tensor
 from xai_core import ConfigError, InputError
 from xai_core.engine.background import background_value
 
-__all__ = ["baseline_volumes"]
+__all__ = ["baseline_volumes", "check_file"]
 
 _NAMES = ("background", "minimum", "zero", "blurred", "controls")
 
@@ -53,6 +53,16 @@ def baseline_volumes(
     if baseline == "blurred":
         return _blurred(volumes, sigma)
     return _constant(volumes, baseline)
+
+
+def check_file(file: str | None, volumes: Tensor) -> None:
+    """Refuse a baseline's file that cannot be one for volumes [N, C, D, H, W]; None: there is none.
+
+    Raises:
+        InputError: It cannot be read, is not finite or lies on another grid.
+    """
+    if file is not None:
+        baseline_volumes(volumes, "zero", controls=None, file=file, sigma=1.0)
 
 
 def _constant(volumes: Tensor, baseline: str | float) -> Tensor:

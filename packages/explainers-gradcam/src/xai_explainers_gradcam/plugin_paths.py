@@ -35,6 +35,13 @@ class _Compared(Explainer):
         """Take the mean of the controls, [C, D, H, W]."""
         self._controls = mean
 
+    def check_model(self, model: nn.Module, volumes: Tensor) -> None:
+        """Refuse a file that is no baseline of these volumes; see ``Explainer``."""
+        del model
+        from ._baselines import check_file
+
+        check_file(self.baseline_file, volumes)
+
     def _source(self) -> Source:
         from ._paths import Source
 
@@ -288,6 +295,7 @@ class DeepLIFT(_Compared):
         """Refuse a network with an operation that has no rule; see ``Explainer``."""
         from ._deeplift import check_rules
 
+        super().check_model(model, volumes)
         check_rules(model, volumes)
 
     def self_check(self, model: nn.Module, volumes: Tensor) -> str:

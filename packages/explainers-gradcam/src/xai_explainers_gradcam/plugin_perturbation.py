@@ -46,6 +46,13 @@ class _Perturbation(Explainer):
         """Take the mean of the controls, float32 [C, D, H, W]."""
         self._controls = mean
 
+    def check_model(self, model: nn.Module, volumes: Tensor) -> None:
+        """Refuse a file that is no baseline of these volumes; see ``Explainer``."""
+        del model
+        from ._baselines import check_file
+
+        check_file(self.baseline_file, volumes)
+
     def _baseline(self, volumes: Tensor) -> Tensor:
         """Return the baseline of each volume [N, C, D, H, W]."""
         from ._baselines import baseline_volumes
@@ -138,10 +145,10 @@ class Occlusion(_Perturbation):
         )
 
     def check_model(self, model: nn.Module, volumes: Tensor) -> None:
-        """Refuse windows that do not fit into the volume; see ``Explainer``."""
-        del model
+        """Refuse windows that do not fit into the volume, and files; see ``Explainer``."""
         from ._occlusion import check_windows
 
+        super().check_model(model, volumes)
         depth, height, width = volumes.shape[2:]
         check_windows((depth, height, width), self.window, self.stride)
 
@@ -234,6 +241,14 @@ class FeatureAblation(_Perturbation):
             baseline=self._baseline,
             max_batch=self.max_batch,
         )
+
+    def check_model(self, model: nn.Module, volumes: Tensor) -> None:
+        """Refuse files that do not fit these volumes; see ``Explainer``."""
+        from ._ablation import labels_for
+
+        super().check_model(model, volumes)
+        if self.atlas is not None:
+            labels_for(volumes[:1], self.atlas, self.size)
 
     def self_check(self, model: nn.Module, volumes: Tensor) -> str:
         """Compute the drops of some regions again by plain full passes; see ``Explainer.self_check``."""
