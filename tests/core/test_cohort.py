@@ -513,6 +513,35 @@ def test_every_map_of_a_repeated_cross_validation_counts_as_one(study: Path, cap
     assert "told: in 4 of 16 maps more than 1 %" in caplog.text
 
 
+def test_maps_that_are_zero_everywhere_are_told(study: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Mute(ToyExplainer):
+        def explain(self, model: Any, volumes: Any, target: Any) -> Any:
+            found = super().explain(model, volumes, target)
+            if float(volumes.mean()) > median:
+                return replace(found, relevance=torch.zeros_like(found.relevance))
+            middle = torch.zeros_like(found.relevance)  # its sum is 0, the map is not
+            middle[..., 0, 0, 0], middle[..., 0, 0, 1] = 1.0, -1.0
+            return replace(found, relevance=middle)
+
+    means = [
+        float(tio.Resample(4.0)(tio.ScalarImage(path)).data.contiguous().mean())
+        for path in (study / "study").glob("*.nii.gz")
+    ]
+    median = float(np.median(means))
+    registry.register("explainer", "mute", Mute)
+    text = PIPELINE.replace("  - {name: noisy}", "  - {name: mute}", 1)
+    (study / "toy.yaml").write_text(text, encoding="utf-8")
+    with caplog.at_level(logging.WARNING, "xai"):
+        results = run(study)
+    told = [line for line in caplog.messages if "zero everywhere" in line]
+    zero = [one for one in results.maps("mute") if not nib.load(one.path).get_fdata().any()]
+    assert 0 < len(zero) < len(results.maps("mute"))
+    assert len(told) == 1
+    assert told[0].startswith(
+        f"mute: {len(zero)} of {len(results.maps('mute'))} maps are zero everywhere ({zero[0].scan_id},"
+    )
+
+
 def test_lrp_tells_what_a_narrow_network_loses(study: Path) -> None:
     """Without a ReLU between, neurons of negative value bring relevance that z+ can give to nobody."""
 

@@ -17,13 +17,13 @@ from .cohort import evaluation_rows, explain_fold
 from .controls import check_controls
 from .covariates import check_transforms
 from .derivative import describe_derivative
-from .explaining import unexplained_share
 from .folds import FoldModel, pick_device, predict, rows_identity, train_fold, training_key
 from .hooks import Hooks
 from .leftout import write_left_out
+from .mapwarnings import warn_of_maps
 from .paramfiles import path_hash
 from .progress import log, log_to
-from .results import LOSS, RunResults
+from .results import RunResults
 from .seeding import seeded, unit_seed
 from .skipping import skipped_rows
 from .study import Study, part_of
@@ -161,24 +161,10 @@ def finish_explanations(study: Study, folder: Path) -> None:
             ],
         }  # fmt: skip
         describe_derivative(folder / "derivatives", description)
-    _warn_of_losses(RunResults(folder), study.config["explainers"])
+    warn_of_maps(RunResults(folder), [slot["id"] for slot in study.config["explainers"]])
     for evaluator in study.config["evaluators"]:
         rows = evaluation_rows(study, folder, evaluator)
         write_text(folder / "evaluation" / f"{evaluator['id']}.tsv", tsv(pd.DataFrame(rows)))
-
-
-def _warn_of_losses(results: RunResults, slots: Sequence[Mapping[str, Any]]) -> None:
-    for slot in slots:
-        maps = results.maps(slot["id"])  # several of a scan where it is tested in several folds
-        shares = [(record.scan_id, abs(unexplained_share(record.sidecar) or 0.0)) for record in maps]
-        lossy = [(scan, share) for scan, share in shares if share > LOSS]
-        if lossy:
-            worst, most = max(lossy, key=lambda one: one[1])
-            log.warning(
-                "%s: in %d of %d maps more than 1 %% of the relevance is missing (most: %s, %.1f %%). See "
-                "conservation or details in their sidecars; lrp's layer_sums say where, path methods want more steps.",
-                slot["id"], len(lossy), len(shares), worst, 100 * most,
-            )  # fmt: skip
 
 
 def analyse(study: StudyFacts, units: Units, hooks: Hooks) -> None:
