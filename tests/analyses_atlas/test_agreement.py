@@ -590,7 +590,7 @@ def test_sites_are_adjusted_for_the_output_and_only_for_people_who_have_it(tmp_p
     lost = tables["left-out"][tables["left-out"]["comparison"] == "sites"]
     assert lost[["subject_id", "reason"]].to_numpy().tolist() == [["00", "no score"]]
     regression = study(tmp_path / "b", people=6, classes=None, explainers=("lrp",), site=list("AB" * 3))
-    with pytest.raises(InputError, match="covariates: there is no column 'correct'"):
+    with pytest.raises(InputError, match=r"covariates: there is no column 'correct'.* is the column 'target'"):
         analysed(regression, tmp_path / "none", covariates=["correct"])
 
 

@@ -488,7 +488,7 @@ def test_all_that_is_wrong_with_a_run_is_named(
         "contrasts[4]: there is only one explainer", "contrasts[5]: folds: one fold was tested",
     ):  # fmt: skip
         assert text in str(error.value)
-    with pytest.raises(InputError, match="covariates: there is no column 'aeg'"):
+    with pytest.raises(InputError, match=r"covariates: there is no column 'aeg'.* is the column 'target'"):
         analysed(run, tmp_path / "covariates", covariates=["aeg"])
 
 

@@ -440,7 +440,7 @@ def test_constant_relevance_is_on_record(
         ({"covariates": ["agee"], "methods": ["ols"]}, "covariates: the study has no column 'agee'.* mean 'age'"),
         ({"variables": ["height"]}, "variables: the study has no column 'height'"),
         ({"variables": ["scan_id"]}, "names 24 categories"),
-        ({"by": "centre"}, "by: the study has no column 'centre'"),
+        ({"by": "centre"}, "by: the study has no column 'centre'.* is the column 'target'"),
         ({"explainers": ["gradcam"]}, "no explainer 'gradcam'"),
         ({"methods": ["mixed"]}, "mixed needs people with several visits"),
         ({"covariates": ["age", "months"], "methods": ["ols"]}, "months follows from the columns before it"),

@@ -437,7 +437,7 @@ def test_unknown_names_are_refused_before_training(people: list[dict[str, Any]])
     check(feature_map="fa")
     for params, message in (
         ({"feature_map": "md"}, "feature_map: the study has no map 'md'"),
-        ({"column": "tiv"}, "column: the study has no column 'tiv'"),
+        ({"column": "tiv"}, "column: the study has no column 'tiv'.* What the network predicts is the column 'target'"),
         ({"column": "age", "covariates": ["tiv", "site"]}, "covariates: the study has no column 'tiv', 'site'"),
         ({"column": "age", "blocks": "site"}, "blocks: the study has no column 'site'"),
         ({"column": "age", "covariates": ["sex"] * 18}, "20 people, .* 18 covariates needs at least 21"),

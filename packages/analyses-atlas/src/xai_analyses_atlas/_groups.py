@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from xai_core import InputError
 from xai_core.schemas import did_you_mean
 
+from ._hints import target_hint
 from ._people import tested_people
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def _labels(table: pd.DataFrame, by: str, run: RunResults) -> list[str | None]:
         columns = ", ".join(map(str, table.columns))
         raise InputError(
             f"by: {run.folder} has no column {by!r} in predictions.tsv or subjects.tsv."
-            f"{did_you_mean(by, list(table.columns))} There are: {columns}."
+            f"{did_you_mean(by, list(table.columns))}{target_hint(table.columns)} There are: {columns}."
         )
     labels = [label_of(value) for value in table[by].tolist()]
     names = {label for label in labels if label is not None}

@@ -9,6 +9,7 @@ from xai_core import ConfigError, InputError
 from xai_core.schemas import did_you_mean
 
 from ._atlas_params import ATLAS, AtlasChoice, require_absolute
+from ._hints import target_hint
 from ._params import EXPLAINERS_OR_NULL, RESAMPLE, SPACE, SPACING
 
 if TYPE_CHECKING:
@@ -219,6 +220,6 @@ def check_columns(table: pd.DataFrame, names: Sequence[str], parameter: str, *, 
         columns = list(map(str, table.columns))
         hints = "".join(did_you_mean(name, columns) for name in missing)
         raise InputError(
-            f"{parameter}: the study has no column {', '.join(map(repr, missing))}.{hints} "
+            f"{parameter}: the study has no column {', '.join(map(repr, missing))}.{hints}{target_hint(columns)} "
             f"It has: {', '.join(columns)}."
         )

@@ -11,6 +11,7 @@ import pandas as pd
 from xai_core import InputError
 from xai_core.schemas import did_you_mean
 
+from .._hints import target_hint
 from .._normative.checks import atlas_files, atlas_of, measures
 from .._normative.relevance import require_named
 from .._statistics import is_number
@@ -127,7 +128,8 @@ def _column(parameter: str, name: str, table: pd.DataFrame, *, finished: bool) -
         return []
     known = [str(column) for column in table.columns]
     if name not in known:
-        return [f"{parameter}: there is no column {name!r}.{did_you_mean(name, known)} There are: {', '.join(known)}."]
+        hint = did_you_mean(name, known) + target_hint(known)
+        return [f"{parameter}: there is no column {name!r}.{hint} There are: {', '.join(known)}."]
     if parameter == "relate" and not is_number(table[name]):
         return [f"{parameter}: the column {name!r} holds no numbers (such as {table[name].iloc[0]!r})."]
     return []

@@ -14,6 +14,7 @@ from xai_core.schemas import did_you_mean
 
 from .._atlases import load_atlas
 from .._features import feature_files, gather_features
+from .._hints import target_hint
 from .._people import tested_people
 from .._statistics import Design
 from .cohort import first_visits, wanted_variables
@@ -45,7 +46,7 @@ def check_study(options: RegionFeatures, table: pd.DataFrame, task: Task, classe
     if options.by is not None and options.by not in known.columns:
         columns = list(map(str, known.columns))
         raise InputError(
-            f"by: the study has no column {options.by!r}.{did_you_mean(options.by, columns)} "
+            f"by: the study has no column {options.by!r}.{did_you_mean(options.by, columns)}{target_hint(columns)} "
             f"There are: {', '.join(columns)}."
         )
     adjusting = pd.DataFrame({one.column: vocabulary.column(one.column, "covariates") for one in covariates})

@@ -15,6 +15,7 @@ from xai_core.schemas import did_you_mean
 
 from .._features import Features, gather_features, registrations
 from .._groups import chosen_explainers
+from .._hints import target_hint
 from .._people import session_order, tested_people
 from .._relevance import region_table
 from .._statistics import Covariate
@@ -197,7 +198,10 @@ def _groups(
         return groups
     if by not in scans.columns:
         known = list(map(str, scans.columns))
-        raise InputError(f"by: the study has no column {by!r}.{did_you_mean(by, known)} There are: {', '.join(known)}.")
+        raise InputError(
+            f"by: the study has no column {by!r}.{did_you_mean(by, known)}{target_hint(known)} "
+            f"There are: {', '.join(known)}."
+        )
     values = scans[by]
     for scan in scans.loc[values.isna(), "scan_id"]:
         left_out.add("scan", f"has no {by}, so it is in no group of it", scan_id=scan)

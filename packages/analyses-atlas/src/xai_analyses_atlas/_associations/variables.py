@@ -15,6 +15,7 @@ from xai_core.schemas import did_you_mean
 
 from .._features import Features
 from .._features.people import listed
+from .._hints import target_hint
 from .._statistics import Covariate, is_number
 
 __all__ = ["Variable", "Vocabulary", "feature_variables", "named_variables"]
@@ -77,7 +78,7 @@ class Vocabulary:
             known = self.names()
             raise InputError(
                 f"{parameter}: the study has no column {name!r}, and no source a feature of the whole brain of this "
-                f"name.{did_you_mean(name, known)} There are: {listed(known, 15)}."
+                f"name.{did_you_mean(name, known)}{target_hint(known)} There are: {listed(known, 15)}."
             )
         by_scan = found.set_index("scan_id")["value"]
         return self._scans["scan_id"].map(by_scan).reset_index(drop=True)

@@ -14,6 +14,7 @@ from xai_core import InputError
 from xai_core.schemas import did_you_mean
 
 from .._groups import label_of, ordered_labels
+from .._hints import target_hint
 from .._people import session_order, tested_people
 from .spec import Contrast
 
@@ -137,7 +138,10 @@ def require_columns(columns: Sequence[str], table: pd.DataFrame, what: str) -> N
     there = [column for column in table.columns if not str(column).startswith("_")]
     missing = [f"{column!r}{did_you_mean(column, there)}" for column in columns if column not in there]
     if missing:
-        raise InputError(f"{what}: there is no column {', '.join(missing)}. There are: {', '.join(map(str, there))}.")
+        raise InputError(
+            f"{what}: there is no column {', '.join(missing)}.{target_hint(there)} "
+            f"There are: {', '.join(map(str, there))}."
+        )
 
 
 def _require_known(wanted: Sequence[str], known: Sequence[str], what: str) -> None:
