@@ -182,3 +182,9 @@ class TestLeftOut:
         (tmp_path / "participants.tsv").write_text("participant_id\tdx\n1\tCN\n2\tAD\n")
         with pytest.raises(InputError, match=r"2 of the 2 rows.*There is no folder sub-1\. People there: 0\."):
             scans(tmp_path)
+
+    def test_zeros_that_a_spreadsheet_has_dropped(self, root: Path) -> None:
+        table = (root / "participants.tsv").read_text()
+        (root / "participants.tsv").write_text(table.replace("sub-01", "1").replace("sub-02", "2"))
+        with pytest.raises(InputError, match=r"There is no folder sub-1\. Did you mean '01'\?"):
+            scans(root)

@@ -189,9 +189,9 @@ def missing_text(
 def _there(scan: Scan, images: Collection) -> str:
     people = images.everybody()
     if scan.subject not in people:
-        return (
-            f"There is no folder sub-{scan.subject}.{did_you_mean(scan.subject, people)} People there: {len(people)}."
-        )
+        padded = [one for one in people if one.lstrip("0") == scan.subject.lstrip("0")]  # a spreadsheet drops zeros
+        meant = f" Did you mean {padded[0]!r}?" if padded else did_you_mean(scan.subject, people)
+        return f"There is no folder sub-{scan.subject}.{meant} People there: {len(people)}."
     if images.files.pattern is not None:
         return f"Files of {len(people)} people fit the pattern."
     sessions = [one.session for one in images.of(scan.subject) if one.session is not None]
