@@ -105,6 +105,18 @@ def test_a_scan_is_sent_in_16_bits(image: Path) -> None:
     np.testing.assert_allclose(unpacked(scan_volume(constant)).get_fdata(), 7)
 
 
+def test_one_broken_voxel_does_not_take_the_greys_away(tmp_path: Path) -> None:
+    data = np.random.default_rng(1).uniform(1, 100, (12, 12, 12)).astype(np.float32)
+    data[:2] = 0
+    data[5, 5, 5], data[6, 6, 6] = 1e6, -1e6
+    nib.save(nib.Nifti1Image(data, np.eye(4)), tmp_path / "scan.nii")
+    sent = unpacked(scan_volume(tmp_path / "scan.nii")).get_fdata()
+    usual = np.abs(data) < 1e5
+    np.testing.assert_allclose(sent[usual], data[usual], atol=0.05)
+    assert sent[5, 5, 5] == sent.max() > 1000
+    assert sent[6, 6, 6] == sent.min() < -1000
+
+
 def test_labels_are_whole_numbers(image: Path, tmp_path: Path) -> None:
     labels = np.zeros((3, 4, 5), np.int32)
     labels[1], labels[2] = 17, 400

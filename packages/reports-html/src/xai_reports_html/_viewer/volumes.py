@@ -15,6 +15,7 @@ from .encoding import Array, Volume
 __all__ = ["about_map", "label_volume", "map_volume", "read_ras", "scan_volume"]
 
 _STEPS = 1000  # percentiles in tenths
+_BEYOND = 20.0  # widths of the greys
 
 
 def read_ras(path: Path, dtype: type[np.floating[Any]] = np.float32) -> tuple[Array, Array, Array]:
@@ -41,17 +42,22 @@ def read_ras(path: Path, dtype: type[np.floating[Any]] = np.float32) -> tuple[Ar
 
 
 def scan_volume(path: Path) -> Volume:
-    """Return a scan for drawing: 16 bits between its lowest and highest value, and where grey begins and ends."""
+    """Return a scan for drawing: 16 bits between its lowest and highest value, and where grey begins and ends.
+
+    A value that lies further from the greys than ``_BEYOND`` times their width, as that of a broken voxel may, is sent
+    as the last one within: it is black or white all the same, and the others keep their greys.
+    """
     data, affine, own = read_ras(path)
-    low, high = float(data.min()), float(data.max())
-    step = (high - low) / 65000 or 1.0
-    stored = np.rint((data - low) / step - 32500).astype(np.int16)
     flat = data.reshape(-1, order="F")
+    low, high = float(data.min()), float(data.max())
     inside = flat[flat > low]
-    window = np.percentile(inside, [2, 99.5]) if inside.size else (low, high)
-    if window[0] == window[1]:  # of two values, the higher one would be as black as the lower one
-        window = (low, high)
-    about = _place(affine, own, data.shape) | {"window": [float(window[0]), float(window[1])]}
+    first, last = map(float, np.percentile(inside, [2, 99.5]) if inside.size else (low, high))
+    if first == last:  # of two values, the higher one would be as black as the lower one
+        first, last = low, high
+    low, high = max(low, first - _BEYOND * (last - first)), min(high, last + _BEYOND * (last - first))
+    step = (high - low) / 65000 or 1.0
+    stored = np.rint((np.clip(data, low, high) - low) / step - 32500).astype(np.int16)
+    about = _place(affine, own, data.shape) | {"window": [first, last]}
     return Volume(stored, affine, about, step, low + 32500 * step)
 
 
