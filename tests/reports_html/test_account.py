@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from xai_core.engine import stages
+from xai_core.engine import mapwarnings
 from xai_core.engine.explaining import unexplained_share
 from xai_core.registry import infos
 from xai_reports_html import _literature, _methods
@@ -122,7 +122,7 @@ class TestOneMap:
 
 class TestWarning:
     def test_one_threshold(self):
-        assert LOSS is stages.LOSS
+        assert LOSS is mapwarnings.LOSS
 
     @pytest.mark.parametrize(
         ("unexplained", "warned"),
@@ -133,7 +133,7 @@ class TestWarning:
         sidecar = {"conservation": {"start": 1.0, "sum_of_relevance": 1 - unexplained, "unexplained": unexplained,
                                     "unexplained_share": unexplained}}  # fmt: skip
         assert account_of(sidecar).lossy is warned
-        assert (abs(unexplained_share(sidecar)) > stages.LOSS) is warned
+        assert (abs(unexplained_share(sidecar)) > mapwarnings.LOSS) is warned
 
     def test_the_worst_come_first(self):
         losses = {"sub-1": 0.02, "sub-2": 0.005, "sub-3": -0.2, "sub-4": 0.03}

@@ -297,7 +297,7 @@ def predict(study: Study, fold_model: FoldModel, indices: Sequence[int], batch_s
     """Predict scans of a study, one row each, in their order."""
     rows: list[dict[str, Any]] = []
     batches = [indices[i : i + batch_size] for i in range(0, len(indices), batch_size)]
-    for batch in track(batches, f"fold {fold_model.index}: predicting"):
+    for batch in track(batches, f"fold {fold_model.index}: predicting {len(indices)} scans in batches"):
         prepared = [fold_model.preprocessing.cached(i, study.subjects[i]) for i in batch]
         for index, output in zip(batch, fold_model.outputs(prepared), strict=True):
             subject = study.subjects[index]
