@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from xai_core import InputError
 from xai_explainers_lrp import _attribute
@@ -198,3 +199,18 @@ def test_double_precision_networks_are_explained_in_double_precision() -> None:
     assert found.relevance.dtype == torch.float32
     scale = float(expected.relevance.abs().max())
     torch.testing.assert_close(found.relevance, expected.relevance, rtol=1e-3, atol=1e-4 * scale)
+
+
+@pytest.mark.parametrize("composite", ["epsilon-plus", "innvestigate-sequential-preset-a"])
+def test_nothing_of_an_explanation_stays_in_memory(composite: str) -> None:
+    """A server loads the network anew for each request: what an explanation keeps of it would fill the memory."""
+    explainer = LRP(composite=composite)  # type: ignore[arg-type]
+
+    def count() -> int:
+        gc.collect()
+        return sum(issubclass(type(one), fx.GraphModule | fx.Interpreter) for one in gc.get_objects())
+
+    before = count()
+    for _ in range(2):
+        explainer.explain(network(), volumes(), None)
+    assert count() == before

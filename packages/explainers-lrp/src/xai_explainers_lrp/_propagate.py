@@ -109,6 +109,15 @@ class Propagation(fx.Interpreter):
         self._ledger = ledger
         self._passed = _Passed(sum(target in rules for target in canonical.parts))
 
+    def run(self, *args: Any, **options: Any) -> Any:
+        """Return the output for volumes."""
+        try:
+            return super().run(*args, **options)
+        finally:
+            # The output leads to the layers' backward passes, and these to this object: a circle through autograd, in
+            # which Python's garbage collector does not see it, would keep a copy of the weights for each volume.
+            self.env = {}
+
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run one module with its rule."""
         if target not in self._rules:
