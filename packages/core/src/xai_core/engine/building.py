@@ -14,12 +14,15 @@ from ..errors import InputError, PluginError
 from .calls import at_work
 from .paramfiles import param_files
 from .seeding import seeded
+from .units import file_hash
 
 if TYPE_CHECKING:
     from ..interfaces import Trainer
     from .study import Study
 
-__all__ = ["build_model", "check_stored", "check_unchanged"]
+__all__ = ["build_model", "check_own", "check_stored", "check_unchanged", "own_files"]
+
+_OWN = ("checkpoint.pt", "transforms.pt")
 
 
 def build_model(slot: Mapping[str, Any], shape: tuple[int, int, int, int], outputs: int) -> nn.Module:
@@ -72,3 +75,29 @@ def check_unchanged(slot: Mapping[str, Any], files: Mapping[str, str], fold: Pat
                 f"{slot['params'][key]} (model.params.{key}) is another file than when {fold} was made. Run 'xai run' "
                 "again, or bring the file back."
             )
+
+
+def own_files(fold: Path) -> dict[str, str]:
+    """Return the SHA-256 of the files of a fold's folder that make its network: weights and fitted transforms."""
+    return {name: file_hash(fold / name) for name in _OWN if (fold / name).is_file()}
+
+
+def check_own(fold: Path, files: Mapping[str, str] | None) -> None:
+    """Refuse a fold whose network or fitted transforms are not those that were trained there.
+
+    Those of another fold fit as well, and have seen the people whom this one tests.
+
+    Args:
+        fold: Its folder.
+        files: What ``own_files`` returned when the fold was trained; None: not known.
+
+    Raises:
+        InputError: A file differs, is gone, or is there and was not.
+    """
+    now = own_files(fold) if files is not None else {}
+    changed = [name for name in _OWN if now.get(name) != (files or {}).get(name)]
+    if changed:
+        raise InputError(
+            f"{fold / changed[0]} is another file than when this fold was trained (training.json). Bring it back, or "
+            f"remove {fold} and run 'xai run' again."
+        )

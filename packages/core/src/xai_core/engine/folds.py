@@ -19,7 +19,7 @@ from ..errors import InputError, PluginError, RunError
 from ..types import Fold, RunContext, TrainingResult
 from .applying import unread_copy
 from .attribution import check_explainers
-from .building import build_model, check_stored, check_unchanged
+from .building import build_model, check_own, check_stored, check_unchanged, own_files
 from .calls import at_work
 from .covariates import values_for_trainer
 from .foldconfig import fold_config, fold_study
@@ -199,7 +199,10 @@ def _save(
     if preprocessing.learns:
         preprocessing.save(folder / "transforms.pt")
     (folder / "history.csv").write_text(history_csv(result.history), encoding="utf-8", newline="")
-    about = {**shape, "best_epoch": result.best_epoch, "epochs": len(result.history), **result.info}
+    about = {
+        **shape, "best_epoch": result.best_epoch, "epochs": len(result.history), **result.info,
+        "files": own_files(folder),
+    }  # fmt: skip
     (folder / "training.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
 
@@ -249,6 +252,7 @@ class FoldModel:
         about = json.loads((path / "training.json").read_text(encoding="utf-8"))
         slot = config["model"]
         check_unchanged(slot, about.get("model_files", {}), path)
+        check_own(path, about.get("files"))
         with seeded(0):
             model = build_model(slot, tuple(about["input_shape"]), about["outputs"])
         try:
