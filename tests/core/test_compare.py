@@ -290,6 +290,18 @@ def test_scores_that_are_not_defined(made):
     json.dumps(found, allow_nan=False)
 
 
+def test_one_person_alone_proves_nothing(made):
+    """Resamples of one person are that person again: the interval of the difference would have no width."""
+    ages = pd.DataFrame({"fold": 0, "scan_id": ["a1", "a2"], "subject_id": "a", "target": [70.0, 71.0]})
+    near, far = (made(ages.assign(prediction=ages["target"] + error), classes=None) for error in (1.0, 5.0))
+    for run in (near, far):
+        with (run.folder / "splits.tsv").open("a", encoding="utf-8") as table:
+            table.write("0\ttrain\tb\n")
+    found = compare(near, far)["metrics"]["mae"]
+    assert (found["difference"], found["low"], found["high"]) == (4.0, None, None)
+    assert found["verdict"].startswith("no statement")
+
+
 def test_command(made, xai):
     true, a = case()
     _, b = case(seed=1, strength=2)

@@ -179,10 +179,10 @@ def test_one_class_in_the_test_part():
     json.dumps(result, allow_nan=False)
 
 
-def test_one_person_has_no_interval_to_speak_of():
+def test_one_person_has_no_interval():
     table = pd.DataFrame({"subject_id": ["a"], "target": [70.0], "prediction": [72.0]})
     result = metrics(table, "regression", None)
-    assert result["mae"] == {"value": 2.0, "low": 2.0, "high": 2.0}
+    assert result["mae"] == {"value": 2.0, "low": None, "high": None}
     assert result["r"] == result["r2"] == {"value": None, "low": None, "high": None}
 
 

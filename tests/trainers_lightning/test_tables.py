@@ -97,6 +97,18 @@ def test_a_group_of_one_class_has_its_number_and_no_area():
     assert pd.isna([chosen["value"], chosen["low"], chosen["high"]]).all()
 
 
+def test_a_group_of_one_person_has_no_interval():
+    """Each resample of one person is that person again: an interval without width would claim to be certain."""
+    rows = table().assign(fold=0)
+    alone = rows["site"] == "A"
+    rows.loc[alone, "subject_id"] = "one"  # with 30 scans
+    found = trainer(by=["site"]).tables(rows, "classification", CLASSES, 1)["by-group"].set_index(["group", "metric"])
+    for name in ("accuracy", "brier", "auc"):
+        assert found.loc[("A", name), "people"] == 1
+        assert pd.isna(found.loc[("A", name), ["low", "high"]]).all(), name
+        assert found.loc[("B", name), "low"] < found.loc[("B", name), "high"]
+
+
 def test_which_columns_are_taken():
     rows = table()
     assert _groups.group_columns(rows, None) == ["site", "sex"]

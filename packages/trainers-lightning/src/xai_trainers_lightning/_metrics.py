@@ -72,7 +72,8 @@ def group_table(
     weights = person_weights(predictions["subject_id"].astype(str).to_numpy(), options.bootstrap, seed)
 
     def score(rows: Array) -> Mapping[str, Any]:
-        chosen, own = predictions[rows], weights[:, rows]
+        chosen = predictions[rows]
+        own = weights[:, rows] if chosen["subject_id"].nunique() > 1 else weights[:0, rows]  # as of ``person_weights``
         if classes is None:
             found = _regression_scores(chosen, own) | gap_scores(chosen, own, options.bias_correction)
         else:

@@ -19,6 +19,8 @@ __all__ = ["WeightedScores", "auc", "classification", "person_weights", "regress
 def person_weights(people: Array, resamples: int, seed: int) -> Array:
     """Draw people with replacement and return how often each scan is in each resample, float64 [B, n].
 
+    One person has no resamples, [0, n]: each would be that person again, and an interval have no width.
+
     Args:
         people: The person [n] of each scan.
         resamples: B.
@@ -26,7 +28,7 @@ def person_weights(people: Array, resamples: int, seed: int) -> Array:
     """
     _, person = np.unique(people, return_inverse=True)
     count = int(person.max()) + 1 if len(person) else 0
-    if not count or not resamples:
+    if count < 2 or not resamples:
         return np.zeros((0, len(people)))
     drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
     return drawn[:, person].astype(np.float64)
