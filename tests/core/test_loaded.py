@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import json
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,6 +22,7 @@ from xai_core.engine.mapplot import MapOfScan, figure_png, plot_map
 from xai_core.engine.mapwidget import map_widget
 from xai_core.engine.richdisplay import facts_html, rows_html
 from xai_core.engine.savedmap import SavedAttribution
+from xai_core.engine.single import scan_from
 from xai_core.testing._toys import TOY_PIPELINE, register_toys, write_toy_study
 
 
@@ -100,6 +103,90 @@ def test_what_is_not_there_is_told(folder: Path, tmp_path: Path) -> None:
     cut = SavedAttribution(replace(run.results.maps()[0], path=tmp_path / "cut.nii.gz"))
     with pytest.raises(InputError, match="cannot be read as an image"):
         _ = cut.shape
+
+
+def test_a_fold_is_a_number(folder: Path) -> None:
+    """Its name in quotes would find the network, and nobody whom it was trained on."""
+    run = xai_core.load(folder)
+    splits, images = run.splits, run.subjects.set_index("subject_id")["image"]
+    trained = splits[(splits["fold"] == 0) & (splits["part"] == "train")]["subject_id"].iloc[0]
+    with pytest.raises(InputError, match="was trained or validated on"):
+        run.predict(images[trained], np.int64(0))
+    for wrong in ("0", 0.0, None):
+        with pytest.raises(InputError, match="There is no fold"):
+            run.predict(images[trained], wrong)
+
+
+def test_the_network_of_another_fold_is_not_taken(folder: Path, tmp_path: Path) -> None:
+    """It fits as well, and has seen those whom this fold tests."""
+    copied = tmp_path / "copied"
+    shutil.copytree(folder, copied)
+    xai_core.load(copied).fold(0)
+    shutil.copy(copied / "fold-1" / "checkpoint.pt", copied / "fold-0")
+    with pytest.raises(InputError, match=r"checkpoint\.pt is another file than when this fold was trained"):
+        xai_core.load(copied).fold(0)
+    shutil.copy(folder / "fold-0" / "checkpoint.pt", copied / "fold-0")
+    shutil.copy(folder / "fold-0" / "checkpoint.pt", copied / "fold-0" / "transforms.pt")  # none was fitted there
+    with pytest.raises(InputError, match=r"transforms\.pt is another file"):
+        xai_core.load(copied).fold(0)
+    about = json.loads((copied / "fold-1" / "training.json").read_text(encoding="utf-8"))
+    del about["files"]  # of a run of an early version
+    (copied / "fold-1" / "training.json").write_text(json.dumps(about), encoding="utf-8")
+    xai_core.load(copied).fold(1)
+
+
+def test_an_explainer_by_its_name_and_numbers_of_numpy(folder: Path) -> None:
+    run = xai_core.load(folder)
+    one = run.attributions("toy")[np.int64(2)]
+    assert one.path == run.attributions("toy")[2].path
+    explained = run.explain(one._record.image, "toy", np.int64(1), fold=one.fold)
+    assert explained["toy"].sidecar["target_name"] == "b"
+
+
+def test_a_run_without_its_scans_shows_what_it_has(folder: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(folder, moved)
+    table = moved / "subjects.tsv"
+    table.write_text(table.read_text(encoding="utf-8").replace(str(folder.parents[1]), "/gone"), encoding="utf-8")
+    one = xai_core.load(moved).attributions("toy")[0]
+    assert one._record.image is not None
+    assert not one._record.image.exists()
+    assert "no picture" in one._repr_html_()
+    assert one.scan_id in one._repr_html_()
+    assert np.asarray(one).any()
+
+
+VALUES = np.random.default_rng(0).random((6, 7, 8)).astype(np.float32)
+COLOURS = [("R", "u1"), ("G", "u1"), ("B", "u1"), ("A", "u1")]
+SHEARED = np.array([[2.0, 1, 0, 0], [0, 2, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (nib.AnalyzeImage(VALUES, np.eye(4)), "Analyze file, which does not say where left is"),
+        (nib.Nifti1Image(VALUES, SHEARED), "sheared grid"),
+        (nib.Nifti1Image(VALUES.astype(np.complex64), np.eye(4)), "complex64 voxels, not one number each"),
+        (
+            nib.Nifti1Image(VALUES.view([("R", "u1"), ("G", "u1"), ("B", "u1"), ("A", "u1")]), np.eye(4)),
+            "not one number",
+        ),
+        (nib.Nifti1Image(np.stack([VALUES] * 3, -1), np.eye(4)), "has 4 dimensions"),
+        (nib.Nifti1Image(np.ones_like(VALUES), np.eye(4)), "in every voxel"),
+        (nib.Nifti1Image(np.where(VALUES < 0.1, np.nan, VALUES), np.eye(4)), "NaN or infinite"),
+        (VALUES, "ndarray is no scan"),
+        (None, "NoneType is no scan"),
+        (b"scan.nii.gz", "bytes is no scan"),
+    ],
+)
+def test_images_in_memory_are_held_to_what_files_are(image: Any, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        scan_from(image)
+
+
+def test_further_dimensions_of_one_are_fine_in_memory() -> None:
+    scan = scan_from(nib.Nifti1Image(VALUES[..., None], np.eye(4)))
+    np.testing.assert_array_equal(np.asarray(scan["image"].data[0]), VALUES)
 
 
 def test_notebooks_show_them(folder: Path) -> None:

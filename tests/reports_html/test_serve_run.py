@@ -180,8 +180,25 @@ def test_people_whom_the_network_knows_are_refused_or_marked(
     own = explained(person["id"], fold=unseen, **wanted)
     assert own["result"]["seen"] is False
     record = next(map_ for map_ in run.results.maps("gradcam") if map_.scan_id == person["id"])
-    image, _ = downloaded(ask, own, f"{person['id']}_desc-gradcam_relevance")
+    image, sidecar = downloaded(ask, own, f"{person['id']}_desc-gradcam_relevance")
     np.testing.assert_allclose(image.get_fdata(), nib.load(record.path).get_fdata(), rtol=1e-5, atol=1e-9)
+    # The file of somebody may have any name, also one like another person's.
+    for name in ("scan_id", "subject_id", "session_id"):
+        assert sidecar[name] == record.sidecar[name]
+
+
+def test_every_map_of_an_ensemble_says_whose_it_is(
+    run: Run, ask: Callable[..., Any], explained: Callable[..., dict[str, Any]]
+) -> None:
+    person = run.subjects.iloc[0]
+    given = {"age": float(person["age"]), "sex": person["sex"]}
+    job = explained(person["scan_id"], covariates=given, fold="all", allow=True, explainers=["gradcam"])
+    assert job["state"] == "done", job["error"]
+    assert len(job["result"]["files"]) == 4
+    for file in job["result"]["files"]:
+        _, sidecar = downloaded(ask, job, file["image"].removesuffix(".nii.gz"))
+        assert (sidecar["scan_id"], sidecar["subject_id"]) == (person["scan_id"], person["subject_id"])
+        assert (sidecar["image"], sidecar["covariates"]) == (person["image"], given)
 
 
 @pytest.mark.parametrize("fault", ["no age", "wrong age", "nan", "wrong grid"])

@@ -85,7 +85,7 @@ class AllFolds:
     def explain(
         self,
         image: Image,
-        explainers: Sequence[str] | None = None,
+        explainers: str | Sequence[str] | None = None,
         target: str | int | None = None,
         **options: Any,
     ) -> dict[str, EnsembleExplanation]:
@@ -93,7 +93,7 @@ class AllFolds:
 
         Args:
             image: As for ``TrainedFold.explain``.
-            explainers: Ids of the run's explainers; default: all of them.
+            explainers: Ids of the run's explainers, or one; default: all of them.
             target: The output that every fold explains; default: the class that they vote for.
             options: Further ones of ``TrainedFold.explain``.
 

@@ -17,10 +17,10 @@ import nibabel as nib
 import numpy as np
 import torchio as tio
 
-from .imageheader import affine_problem, header_problem, position_problem
+from .imageheader import ANALYZE, affine_problem, header_problem, position_problem
 from .units import file_hash
 
-__all__ = ["ImageRead", "content_hash", "files_of", "read_image_file", "read_tensor"]
+__all__ = ["ImageRead", "content_hash", "files_of", "image_problem", "read_image_file", "read_tensor"]
 
 Array = np.ndarray[Any, Any]
 
@@ -28,6 +28,7 @@ _NIBABEL = (".nii", ".nii.gz", ".mgz", ".mgh", ".img", ".hdr")
 _COMPRESSED = (".nii.gz", ".mgz")
 _SIMPLE_ITK = (".nrrd", ".mha", ".mhd", ".dcm")
 _PAIRED = (".img", ".hdr", ".mhd")
+_NUMBERS = "iufb"  # kinds of a NumPy data type
 # The network computes in float32: squares of what is beyond either are infinite or 0 there, and so are deviations.
 _LARGEST, _SMALLEST = 1e15, 1e-18
 # Faults of the disk or of the network's file system, which may be gone at the next attempt.
@@ -130,6 +131,16 @@ def _by_nibabel(path: Path, where: str, mask: bool) -> ImageRead:
     )  # fmt: skip
 
 
+def image_problem(image: Any) -> str | None:
+    """Return why an image of nibabel's, with a file or not, cannot be a scan, but for the values of its voxels."""
+    shape, kind = _shape_problem(image.shape), np.dtype(image.dataobj.dtype)
+    if shape is not None or kind.kind not in _NUMBERS:
+        return shape or _no_numbers(kind)
+    if isinstance(image, nib.AnalyzeImage) and not isinstance(image, nib.Nifti1Pair):
+        return ANALYZE
+    return None
+
+
 def _shape_problem(shape: Sequence[int]) -> str | None:
     sizes = " x ".join(map(str, shape))
     if len(shape) < 3 or any(n != 1 for n in shape[3:]):
@@ -153,10 +164,14 @@ def _by_torchio(path: Path, where: str, mask: bool) -> ImageRead:
     )  # fmt: skip
 
 
+def _no_numbers(kind: np.dtype[Any]) -> str:
+    return f"holds {kind} voxels, not one number each."
+
+
 def value_problem(values: Array, *, mask: bool = False) -> str | None:
     """Return why an image's voxels (any shape) cannot be used."""
-    if values.dtype.kind not in "iufb":
-        return f"holds {values.dtype} voxels, not one number each."
+    if values.dtype.kind not in _NUMBERS:
+        return _no_numbers(values.dtype)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         count = int((~np.isfinite(values)).sum())
         return f"has {count} voxels that are NaN or infinite. Replace them (by 0, say)."

@@ -14,7 +14,9 @@ import nibabel as nib
 import numpy as np
 import torchio as tio
 
-__all__ = ["affine_problem", "grid_problem", "header_problem", "position_problem", "shear"]
+__all__ = ["ANALYZE", "affine_problem", "grid_problem", "header_problem", "position_problem", "shear"]
+
+ANALYZE = "is an Analyze file, which does not say where left is. Convert it to NIfTI, and check left and right."
 
 _CODES = range(6)  # of NIfTI's sform_code and qform_code (nifti1.h, and 5 from NIfTI-2)
 _MILLIMETRE, _UNKNOWN = 2, 0  # NIFTI_UNITS_* in the lowest three bits of xyzt_units
@@ -36,7 +38,7 @@ def header_problem(image: Any, path: Path, size: int | None) -> str | None:
     if not isinstance(image, nib.Nifti1Pair):
         if not isinstance(image, nib.AnalyzeImage):
             return None
-        return "is an Analyze file, which does not say where left is. Convert it to NIfTI, and check left and right."
+        return ANALYZE
     raw = _raw_header(image, path)
     return _scaling(raw) or _codes(raw) or _units(raw) or _pixdim(raw, image) or _length(image, size)
 

@@ -152,7 +152,7 @@ class Run:
     def explain(
         self,
         image: Any,
-        explainers: Sequence[str] | None = None,
+        explainers: str | Sequence[str] | None = None,
         target: str | int | None = None,
         fold: Any = 0,
         **options: Any,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -192,8 +193,11 @@ class Pipeline:
         Raises:
             InputError: The fold is not trained.
         """
-        info = self.results.info
-        return TrainedFold.load(self.config, self.folder, index, info["classes"])
+        try:
+            number = operator.index(index)  # "0" would find the network, and nobody whom it was trained on
+        except TypeError as error:
+            raise InputError(f"There is no fold {index!r}. Give its number, such as 0.") from error
+        return TrainedFold.load(self.config, self.folder, number, self.results.info["classes"])
 
     def all_folds(self, combine: Combine | None = None) -> AllFolds:
         """Return all trained folds as an ensemble: its ``predict`` and ``explain``.
@@ -215,20 +219,20 @@ class Pipeline:
 
     @overload
     def explain(
-        self, image: Image, explainers: Sequence[str] | None = ..., target: str | int | None = ..., fold: int = ...,
-        **options: Any,
+        self, image: Image, explainers: str | Sequence[str] | None = ..., target: str | int | None = ...,
+        fold: int = ..., **options: Any,
     ) -> dict[str, Explanation]: ...  # fmt: skip
 
     @overload
     def explain(
-        self, image: Image, explainers: Sequence[str] | None = ..., target: str | int | None = ...,
+        self, image: Image, explainers: str | Sequence[str] | None = ..., target: str | int | None = ...,
         *, fold: Literal["all"], **options: Any,
     ) -> dict[str, EnsembleExplanation]: ...  # fmt: skip
 
     def explain(
         self,
         image: Image,
-        explainers: Sequence[str] | None = None,
+        explainers: str | Sequence[str] | None = None,
         target: str | int | None = None,
         fold: int | Literal["all"] = 0,
         **options: Any,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -128,7 +129,11 @@ class SavedAttribution:
             "scan": self.scan_id, "explainer": self.explainer, "fold": self.fold, "explained": self.target or "value",
             "output": f"{self.output:.4g}", "shape": " x ".join(map(str, self.shape)),
         }  # fmt: skip
-        return picture_html(figure_png(self.plot()), f"relevance of {self.scan_id}") + facts_html("Relevance", facts)
+        try:
+            picture = picture_html(figure_png(self.plot()), f"relevance of {self.scan_id}")
+        except InputError as error:  # the study's scans may lie elsewhere: what is known is shown all the same
+            return facts_html("Relevance", facts | {"no picture": error})
+        return picture + facts_html("Relevance", facts)
 
 
 class SavedAttributions(Sequence[SavedAttribution]):
@@ -147,8 +152,8 @@ class SavedAttributions(Sequence[SavedAttribution]):
     def __getitem__(self, index: int | str | slice) -> SavedAttribution | SavedAttributions:
         if isinstance(index, slice):
             return SavedAttributions(self._found[index])
-        if isinstance(index, int):
-            return self._found[index]
+        if not isinstance(index, str):
+            return self._found[operator.index(index)]  # NumPy's integers too
         found = [one for one in self._found if index in (one.scan_id, one.subject)]
         if len(found) != 1:
             known = ", ".join(dict.fromkeys(one.scan_id for one in self._found[:5])) or "nobody"

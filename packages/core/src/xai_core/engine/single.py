@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ..progress import stepping
 from ..schemas import did_you_mean
 from .explaining import Explanation, explain_subject
 from .folds import FoldModel
+from .imagefile import image_problem, read_tensor
 from .imagefiles import as_nifti, given_files, image_from
 from .richdisplay import facts_html
 from .scans import image_of
@@ -40,20 +42,35 @@ def scan_from(image: Image) -> tio.Subject:
     Raises:
         InputError: It is missing, unreadable, not 3D, holds NaN, or its channels do not lie on one grid.
     """
-    if isinstance(image, str | Path | Sequence):
-        paths = given_files(image)
-        name = paths[0].name.partition(".")[0] or "scan"
-        return tio.Subject(image=image_from(paths), subject_id=name)
+    if isinstance(image, nib.spatialimages.SpatialImage):
+        image = _as_scan(image)
     if isinstance(image, tio.ScalarImage):
-        scan = image
-    else:
-        values = np.asarray(image.dataobj, dtype=np.float32)
-        if values.ndim != 3:
-            raise InputError(f"The image has {values.ndim} dimensions. Give one 3D volume.")
-        scan = tio.ScalarImage(tensor=torch.from_numpy(values)[None], affine=image.affine)
-    if not bool(torch.isfinite(scan.data).all()):
-        raise InputError("The image has voxels that are NaN or infinite. Replace them (by 0, say).")
-    return tio.Subject(image=scan, subject_id="scan")
+        problem = next((read.problem for read in read_tensor(image, "scan") if read.problem), None)
+        if problem:
+            raise InputError(problem)
+        return tio.Subject(image=image, subject_id="scan")
+    if not _are_files(image):
+        raise InputError(
+            f"{type(image).__name__} is no scan. Give a file, a list with a file for each channel, a nibabel image, or "
+            "a torchio.ScalarImage."
+        )
+    paths = given_files(image)
+    name = paths[0].name.partition(".")[0] or "scan"
+    return tio.Subject(image=image_from(paths), subject_id=name)
+
+
+def _are_files(image: Image) -> bool:
+    given = image if isinstance(image, Sequence) and not isinstance(image, str | bytes) else [image]
+    return all(isinstance(one, str | PathLike) for one in given)
+
+
+def _as_scan(image: nib.spatialimages.SpatialImage) -> tio.ScalarImage:
+    """Return an image of nibabel as TorchIO has it; what its file would be refused for is refused here, too."""
+    problem = image_problem(image)
+    if problem:
+        raise InputError(f"The image {problem}")
+    values = np.asarray(image.dataobj, dtype=np.float32).reshape(image.shape[:3])
+    return tio.ScalarImage(tensor=torch.from_numpy(values)[None], affine=image.affine)
 
 
 @dataclass(frozen=True)
@@ -161,7 +178,7 @@ class TrainedFold:
     def explain(
         self,
         image: Image,
-        explainers: Sequence[str] | None = None,
+        explainers: str | Sequence[str] | None = None,
         target: str | int | None = None,
         *,
         covariates: Mapping[str, Value] | None = None,
@@ -171,7 +188,7 @@ class TrainedFold:
 
         Args:
             image: As for ``predict``.
-            explainers: Ids of the run's explainers; default: all of them.
+            explainers: Ids of the run's explainers, or one; default: all of them.
             target: Class name or index of the output; default: the predicted class, or the regression output.
             covariates: See ``prepare``.
             allow_training_people: As for ``predict``; the sidecars are marked.
@@ -184,7 +201,8 @@ class TrainedFold:
                 network was trained or validated on.
         """
         slots = {slot["id"]: slot for slot in self.config["explainers"]}
-        wanted = list(slots) if explainers is None else list(explainers)
+        asked = [explainers] if isinstance(explainers, str) else explainers
+        wanted = list(slots) if asked is None else list(asked)
         listed = ", ".join(slots) or "none"
         for name in wanted:
             if name not in slots:
@@ -218,8 +236,8 @@ class TrainedFold:
         names = list(self.classes or ("value",))
         if isinstance(target, str) and target in names:
             return names.index(target)
-        if isinstance(target, int) and not isinstance(target, bool) and 0 <= target < len(names):
-            return target
+        if isinstance(target, int | np.integer) and not isinstance(target, bool) and 0 <= target < len(names):
+            return int(target)
         raise InputError(f"There is no output {target!r}. Outputs: {', '.join(names)}.")
 
 

@@ -179,6 +179,7 @@ class App:
             "images": images,
             "names": images if scan is not None else [upload.name for upload in uploads],
             "stem": scan or "scan",
+            "who": {} if scan is None else offer.who(scan),
             "source": title if scan is None else images[0],
             "covariates": wanted.covariates,
             "fold": wanted.fold,

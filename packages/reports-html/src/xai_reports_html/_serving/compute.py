@@ -36,7 +36,8 @@ def explain(request: Request, tell: Tell) -> dict[str, Any]:
 
     Args:
         request: ``run`` (folder), ``images`` (a file for each channel), ``names`` (what their owner calls them),
-            ``stem`` (what the maps' names begin with), ``source`` (for the sidecars), ``covariates``, ``fold`` (a
+            ``stem`` (what the maps' names begin with), ``who`` (scan, person and session for the sidecars),
+            ``source`` (for the sidecars), ``covariates``, ``fold`` (a
             number or ``"all"``), ``explainers`` (ids), ``target`` (class or None), ``allow`` (training people),
             ``folder``, ``key`` (of the volumes in the viewer), ``warnings`` (that are known before) and ``place`` (of
             ``place.placed``).
@@ -119,16 +120,27 @@ def _saved(
 
     statistic = str(found.sidecar.get("statistic", ""))
     label = bids_label(explainer) + statistic.capitalize()
-    more = {"image": request["source"], "covariates": request["covariates"]}
+    more = {**request.get("who", {}), "image": request["source"], "covariates": request["covariates"]}
     before = set(folder.iterdir())
     main = folder / f"{request['stem']}_desc-{label}_relevance.nii.gz"
-    replace(found, sidecar={**found.sidecar, **more}).save(main)
+    _with(found, more).save(main)
     made = sorted(path.name for path in set(folder.iterdir()) - before)
     return [
         {"image": name, "sidecar": name.replace(".nii.gz", ".json")}
         for name in sorted(made, key=lambda name: (name != main.name, name))
         if name.endswith(".nii.gz")
     ]
+
+
+def _with(found: Explanation | EnsembleExplanation, more: Mapping[str, Any]) -> Explanation | EnsembleExplanation:
+    """Return an explanation whose sidecars, also those of an ensemble's further maps, say more."""
+    from xai_core.engine.ensemblefiles import EnsembleExplanation
+
+    sidecar = {**found.sidecar, **more}
+    if not isinstance(found, EnsembleExplanation):
+        return replace(found, sidecar=sidecar)
+    statistics = {name: (image, {**about, **more}) for name, (image, about) in found.statistics.items()}
+    return replace(found, sidecar=sidecar, statistics=statistics)
 
 
 def _result(

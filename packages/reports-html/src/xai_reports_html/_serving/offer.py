@@ -124,6 +124,11 @@ class Offer:
         rows = {str(row["scan_id"]): row for row in self._subjects.to_dict("records")}
         return self._files(rows[scan])
 
+    def who(self, scan: str) -> dict[str, Any]:
+        """Return what sidecars say of whose scan it is, as those of the run do: its file may have any name."""
+        row = next(row for row in self._subjects.to_dict("records") if str(row["scan_id"]) == scan)
+        return {name: _plain(row.get(name)) for name in ("scan_id", "subject_id", "session_id")}
+
     @cached_property
     def words(self) -> list[list[str]]:
         """By which the name of a file tells its channel; see ``channel_words``."""
