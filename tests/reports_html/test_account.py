@@ -141,6 +141,16 @@ class TestWarning:
         assert rows[0]["lossy"] == [("sub-3", "-20.0 %"), ("sub-4", "3.00 %"), ("sub-1", "2.00 %")]
         assert rows[0]["most"] == "-20.0 %"
 
+    def test_networks_that_tested_one_scan_do_not_hide_each_other(self):
+        """In a repeated cross-validation the last map of a scan must not stand for the others."""
+        losses = [(0, 0.327), (2, 0.0007), (4, -0.02)]
+        maps = [record("sub-1", "lrp", conserved(1 - u, 0.0, 0.0, u)) for _, u in losses]
+        for one, (fold, _) in zip(maps, losses, strict=True):
+            one.fold = fold
+        (row,) = summaries(maps, ["lrp"])
+        assert row["most"] == "32.7 %"
+        assert row["lossy"] == [("sub-1 (fold 0)", "32.7 %"), ("sub-1 (fold 4)", "-2.00 %")]
+
 
 class TestSummary:
     def test_a_small_share_of_the_output_may_be_much_of_the_map(self):

@@ -11,10 +11,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from xai_core import InputError
 from xai_core.registry import create
+from xai_reports_html import pdf_command
 from xai_reports_html._browser import find_browser, print_to_pdf
 from xai_reports_html.pdf_command import command
 
@@ -121,6 +123,10 @@ def test_sort_filter_and_page(watched, many):
     column(watched, "site").select_option(label="all")
     column(watched, "age").fill("?")
     assert scans(watched) == ["sub-007"]
+    column(watched, "age").fill("60.7")
+    assert scans(watched) == [], "nobody is 60.7 years old; 61 is another number"
+    column(watched, "age").fill("61.0")
+    assert set(scans(watched)) == set(table[table["age"] == 61]["scan_id"])
     column(watched, "age").fill("about 60")
     assert column(watched, "age").get_attribute("aria-invalid") == "true"
     assert watched.locator("#people-count").inner_text().startswith("130 of 130")
@@ -169,6 +175,16 @@ def test_pdf_of_a_person_and_of_the_run(shared_run, tmp_path):
     assert made[0] == made[1], "the same page gives the same bytes"
     pages = [len(re.findall(rb"/Type\s*/Page\b", data)) for data in made]
     assert 1 <= pages[0] < pages[2]
+
+
+def test_the_report_of_a_pdf_has_no_viewer(make_run):
+    """A run whose report is a folder with a viewer is printed as well."""
+    run = make_run()
+    path = run.folder / "pipeline.resolved.yaml"
+    slot = {"id": "html", "name": "html", "params": {"mode": "folder", "viewer": True, "threshold": 90}}
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "reports": [slot]}))
+    report = pdf_command._report(run)
+    assert (report.mode, report.viewer, report.threshold) == ("single", False, 90)
 
 
 def test_no_browser(monkeypatch, tmp_path):

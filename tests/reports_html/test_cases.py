@@ -19,6 +19,7 @@ from xai_core.registry import create
 from xai_reports_html._agreement import agreement, agreement_rows
 from xai_reports_html._decisions import decisions
 from xai_reports_html._page import write_person
+from xai_reports_html._roster import roster
 from xai_reports_html._strip import Strips
 from xai_reports_html._volumes import coarse, reoriented
 
@@ -61,6 +62,34 @@ def with_analysis(run, **tables):
 def person(run, scan, folder, **params):
     folder.mkdir(exist_ok=True)
     return words(write_person(run, scan, folder, create("report", "html", **{"mosaic": 0, **params})))
+
+
+class TestRoster:
+    def test_values_far_below_one(self):
+        """A target such as 0.00003 is neither shown as 0.00 nor sorted as if it were."""
+        rows = table(target=[3e-5, 1.1e-5, 1.2e-9], prediction=[1e-5, 1.2e-5, 2.3e-9])
+        found = roster(decisions(rows, None, 0.7), rows[["scan_id", "subject_id", "target"]], {}, {}, {}, None)
+        by_key = {column.key: column for column in found.columns}
+        assert [by_key["gap"].shown(row) for row in range(3)] == ["-0.0000200", "0.0000010", "0.0000000"]
+        (target,) = [i for i, column in enumerate(found.columns) if column.key == "target"]
+        assert [row[target] for row in found.data()["rows"]] == [3e-5, 1.1e-5, 1.2e-9]
+        strip = Strips(decisions(rows, None, 0.7), None).of(decisions(rows, None, 0.7)[0])
+        assert strip["value"] == "-0.0000200"
+
+    def test_large_values_keep_their_figures(self, make_run, tmp_path):
+        run = make_run(regression=True)
+        save(run.predictions().assign(target=-3241600.0, prediction=-3155200.25), run.folder / "predictions.tsv")
+        assert "true -3241600.00 predicted -3155200.25 error +86399.75" in person(run, "sub-01", tmp_path / "page")
+
+    def test_a_covariate_called_as_a_column_of_the_report(self):
+        rows = three_by_three()
+        subjects = rows[["scan_id", "subject_id", "target"]].assign(remarks=list("aabbcc"), decision=[1, 1, 1, 1, 1, 2])
+        found = roster(decisions(rows, ("CN", "AD"), 0.7), subjects, {}, {("sub-1", 0): ["x"]}, {}, ("CN", "AD"))
+        shown = found.table()
+        assert shown["remarks"].tolist() == [0, 1, 0, 0, 0, 0]
+        assert shown["decision"].tolist() == ["correct", "correct", "wrong", "wrong", "correct", "correct"]
+        assert shown["covariate_remarks"].tolist() == list("aabbcc")
+        assert len({column.key for column in found.columns}) == len(found.columns)
 
 
 class TestDecisions:
@@ -126,6 +155,21 @@ class TestStrip:
             "all test scans: higher in 1 of 2 test scans of other people."
         ]
         assert Strips(found, None).of(first)["value"] == "+2.00"
+
+    def test_a_fold_that_was_not_calibrated_is_not_mixed_with_the_others(self):
+        """Its own probabilities must not stand among calibrated ones, nor under their name."""
+        p = [0.2, 0.2, 0.99, 0.3, 0.9, np.nan]
+        rows = three_by_three(calibrated_AD=p, calibrated_CN=[1 - v for v in p])
+        found = decisions(rows, ("CN", "AD"), 0.7)
+        strip = Strips(found, ("CN", "AD")).of(found[5])
+        assert strip["value"] == "0.900"
+        assert strip["lines"][0] == "CN: higher in 0 of 3 test scans of other people."
+        shown = roster(found, rows[["scan_id", "subject_id", "target"]], {}, {}, {}, ("CN", "AD")).table()
+        assert "calibrated_AD" not in shown
+        assert shown["probability_AD"].tolist() == rows["probability_AD"].tolist()
+        whole = decisions(rows.fillna({"calibrated_AD": 0.8, "calibrated_CN": 0.2}), ("CN", "AD"), 0.7)
+        shown = roster(whole, rows[["scan_id", "subject_id", "target"]], {}, {}, {}, ("CN", "AD")).table()
+        assert shown["calibrated_AD"].tolist() == [*p[:5], 0.8]
 
     def test_nothing_known(self):
         found = decisions(table(target=["CN"], prediction=["CN"]), ("CN", "AD"), 0.7)
@@ -239,6 +283,16 @@ class TestRegions:
         assert text.count("left hippocampus volume 2500.000 mm3 3400.000 mm3 -2.31") == 1
         assert "outside of the range of controls: age 95 (60 to 90)" in text
         assert "right amygdala" not in text, "an unknown score is none"
+
+    def test_a_sentence_on_another_network_is_not_on_this_page(self, make_run, tmp_path):
+        sentences = pd.DataFrame({
+            "scan_id": "sub-x", "fold": [0, 2, None], "sentence": ["Of this one.", "Of the other.", "Of both."]
+        })  # fmt: skip
+        run = with_analysis(make_run(), sentences=sentences)
+        text = person(run, "sub-x", tmp_path / "page")
+        assert "Of this one." in text
+        assert "Of both." in text
+        assert "Of the other." not in text
 
     def test_tables_that_cannot_be_read_are_named(self, make_run, tmp_path):
         run = with_analysis(make_run(), regions=pd.DataFrame({"scan_id": ["sub-01"]}))

@@ -260,3 +260,10 @@ def test_the_folds_of_a_scan_are_named(make_run: Make, tmp_path: Path) -> None:
     run = make_run()
     with pytest.raises(InputError, match="sub-02 was not tested by the network of fold 0, but by that of 1"):
         _page.write_person(run, "sub-02", tmp_path, create("report", "html"), 0)
+
+
+def test_a_run_without_predictions_says_so(make_run: Make, tmp_path: Path) -> None:
+    run = make_run()
+    (run.folder / "predictions.tsv").unlink()
+    with pytest.raises(InputError, match="nobody was tested yet"):
+        _page.write_person(run, "sub-02", tmp_path, create("report", "html"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -211,8 +211,14 @@ def summaries(records: Iterable[MapRecord], order: Sequence[str]) -> list[dict[s
     """
     accounts: dict[str, list[tuple[str, Account | None]]] = defaultdict(list)
     layers: dict[str, bool] = defaultdict(bool)
+    records = list(records)
+    counts = Counter((record.explainer, record.scan_id) for record in records)
+    several = {key for key, count in counts.items() if count > 1}  # networks of several folds tested these scans
     for record in records:
-        accounts[record.explainer].append((record.scan_id, account_of(record.sidecar)))
+        name = record.scan_id
+        if (record.explainer, name) in several:
+            name = plain("sums.scan_of_fold", scan=name, fold=record.fold)
+        accounts[record.explainer].append((name, account_of(record.sidecar)))
         layers[record.explainer] |= layer_rows(record.sidecar) is not None
     if not any(account for found in accounts.values() for _, account in found):
         return []
@@ -227,15 +233,16 @@ def _summary(found: Sequence[tuple[str, Account | None]]) -> dict[str, Any]:
         for part in account.parts:
             if part.share is not None:
                 shares[part.name].append(part.share)
-    loss = {scan: account.unexplained for scan, account in known if account.unexplained is not None}
+    loss = [account.unexplained for _, account in known if account.unexplained is not None]
     beside = [share for _, account in known if (share := account.beside_voxels) is not None]
-    lossy = sorted((scan for scan, account in known if account.lossy), key=lambda scan: -abs(loss[scan]))
+    lossy = [(scan, account.unexplained or 0.0) for scan, account in known if account.lossy]
+    lossy.sort(key=lambda one: -abs(one[1]))
     return {
         "law": known[0][1].law if known else None,
         "maps": len(found),
         "divided": len(shares["voxels"]),
         "medians": {name: percent(median(values) if values else None) for name, values in shares.items()},
-        "most": percent(max(loss.values(), key=abs)) if loss else NONE,
+        "most": percent(max(loss, key=abs)) if loss else NONE,
         "beside": percent(median(beside) if beside else None),
-        "lossy": [(scan, percent(loss[scan])) for scan in lossy],
+        "lossy": [(scan, percent(share)) for scan, share in lossy],
     }

@@ -94,6 +94,9 @@ class Anatomy:
         """Return the sentences on a scan, each with its explainer and analysis."""
         found = []
         for name, table in self._sentences.get(one.scan, []):
+            if "fold" in table:  # of another network where it names another one
+                folds = pd.to_numeric(table["fold"], errors="coerce")
+                table = table[folds.isna() | (folds == one.fold)]
             texts = table["explainer"] if "explainer" in table else [""] * len(table)
             found += [
                 {"analysis": name, "explainer": str(explainer), "text": str(text)}

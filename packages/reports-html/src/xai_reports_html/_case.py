@@ -13,7 +13,7 @@ import pandas as pd
 from ._agreement import Pair
 from ._anatomy import Anatomy
 from ._artists import Request, drawn
-from ._decisions import Decision
+from ._decisions import Decision, decimals
 from ._doubts import Doubts
 from ._files import Shelf, names_of
 from ._pictures import Drawn
@@ -77,7 +77,7 @@ class Cases:
     ) -> None:
         self._records, self._doubts, self._anatomy = records, doubts, anatomy
         self._classes, self._options = classes, options
-        self._strips = Strips(tested, classes)
+        self._strips, self._digits = Strips(tested, classes), decimals(tested)
         self._covariates = covariates(subjects)
         self._subjects = subjects.drop_duplicates("scan_id").set_index("scan_id")
         self._scores = [(name, dict(iter(table.groupby("scan_id")))) for name, table in scores if "scan_id" in table]
@@ -107,10 +107,10 @@ class Cases:
             "name": name,
             "scan": one.scan,
             "one": one,
-            "true": _value(one.true),
-            "predicted": _value(one.predicted),
-            "error": None if one.error is None else f"{one.error:+.2f}",
-            "corrected": None if one.corrected is None else f"{one.corrected:+.2f}",
+            "true": self._value(one.true),
+            "predicted": self._value(one.predicted),
+            "error": None if one.error is None else f"{one.error:+.{self._digits}f}",
+            "corrected": None if one.corrected is None else f"{one.corrected:+.{self._digits}f}",
             "about": self._about(one),
             "strip": self._strips.of(one),
             "drawn": drawn,
@@ -123,6 +123,9 @@ class Cases:
             "remarks": list(self.remarks[one.key]),
             "checked": self._doubts.made(one, records, drawn is not None),
         }
+
+    def _value(self, value: str | float) -> str:
+        return value if isinstance(value, str) else f"{value:.{self._digits}f}"
 
     def _about(self, one: Decision) -> list[tuple[str, str]]:
         found = [(plain("table.person"), one.subject)]
@@ -146,10 +149,6 @@ class Cases:
                 values = {str(k): value for k, value in row.items() if k not in NOT_SCORES and not pd.isna(value)}
                 found += [(name, explainer, key.replace("_", " "), number(value)) for key, value in values.items()]
         return found
-
-
-def _value(value: str | float) -> str:
-    return value if isinstance(value, str) else number(value, 2)
 
 
 def _brief(value: Any) -> str:

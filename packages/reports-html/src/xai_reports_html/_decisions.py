@@ -12,7 +12,7 @@ from ._summary import class_name
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Decision", "decisions"]
+__all__ = ["Decision", "all_calibrated", "decimals", "decisions"]
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,25 @@ def decisions(table: pd.DataFrame, classes: Sequence[str] | None, unsure: float)
     """
     found = [_decision(row, classes, unsure) for row in table.to_dict("records")]
     return sorted(found, key=lambda one: one.key)
+
+
+def all_calibrated(tested: Sequence[Decision]) -> bool:
+    """Whether calibrated probabilities stand for all decisions that have any.
+
+    Where the calibration of a fold failed, its probabilities and calibrated ones of other folds are not one scale.
+    """
+    known = [one for one in tested if one.probabilities or one.calibrated]
+    return bool(known) and all(one.calibrated for one in known)
+
+
+def decimals(tested: Sequence[Decision]) -> int:
+    """Return how many decimals the values of a regression need: two, more where all errors are below 1.
+
+    The largest error has three figures then, so that a target such as 0.00003 is not shown as 0.00.
+    """
+    errors = [abs(one.error) for one in tested if one.error is not None and math.isfinite(one.error)]
+    most = max(errors, default=0.0)
+    return 2 if most >= 1 or most == 0 else min(2 - math.floor(math.log10(most)), 15)
 
 
 def _decision(row: Mapping[Any, Any], classes: Sequence[str] | None, unsure: float) -> Decision:

@@ -89,8 +89,10 @@ def write_person(run: RunResults, scan: str, output: Path, options: HtmlReport, 
     if not ones and others:
         listed = ", ".join(map(str, others))
         raise InputError(f"{run.folder}: {scan} was not tested by the network of fold {fold}, but by that of {listed}.")
+    if not material.tested:
+        raise InputError(f"{run.folder}: nobody was tested yet. 'xai run' on its pipeline.resolved.yaml goes on.")
     if not ones:
-        tested = ", ".join(sorted({one.scan for one in material.tested})[:5]) or "nobody"
+        tested = ", ".join(sorted({one.scan for one in material.tested})[:5])
         raise InputError(f"{run.folder}: {scan} was not tested. Tested were {tested} and so on (predictions.tsv).")
     (person,) = material.cases.make(ones[:1], Shelf(output, inline=True), None)
     values = _person_values(material, person)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
 from ._account import account_of
-from ._decisions import Decision
+from ._decisions import Decision, all_calibrated, decimals
 from ._sections import covariates
 from ._summary import NONE
 from ._texts import plain
@@ -77,7 +77,7 @@ class Roster:
 
 
 def _cell(value: Any) -> Any:
-    return round(value, 6) if isinstance(value, float) else value
+    return float(f"{value:.10g}") if isinstance(value, float) else value
 
 
 def _choices(column: Column) -> list[str]:
@@ -102,15 +102,15 @@ def roster(
         links: Addresses of pages or sections.
         classes: Of the run; None: a regression.
     """
-    columns = [
-        *_who(tested),
-        *_said(tested, classes),
-        *_covariates(tested, subjects),
+    before = [*_who(tested), *_said(tested, classes)]
+    after = [
         Column(
             "unexplained_percent", plain("table.loss"), "number", [_loss(records.get(o.key, ())) for o in tested], 2
         ),
         Column("remarks", plain("table.remarks"), "number", [len(remarks.get(one.key, ())) for one in tested], 0),
     ]
+    taken = {column.key for column in (*before, *after)}
+    columns = [*before, *_covariates(tested, subjects, taken), *after]
     kept = [c for c in columns if any(cell is not None for cell in c.cells)]
     return Roster(kept, [links.get(one.key) for one in tested])
 
@@ -139,33 +139,38 @@ def _said(tested: Sequence[Decision], classes: Sequence[str] | None) -> list[Col
         Column("certainty", plain("table.certainty"), "choice",
                [None if one.certainty is None else sure[one.unsure] for one in tested]),
     ]  # fmt: skip
-    kind = "calibrated" if any(one.calibrated for one in tested) else "probability"
+    calibrated = all_calibrated(tested)
+    kind = "calibrated" if calibrated else "probability"
     for name in classes[-1:] if len(classes) == 2 else classes[:_CLASSES]:
-        cells = [one.best.get(name) for one in tested]
+        cells = [(one.calibrated if calibrated else one.probabilities).get(name) for one in tested]
         found.append(Column(f"{kind}_{name}", plain(f"table.{kind}", name=name), "number", cells, 3))
     return found
 
 
 def _values(tested: Sequence[Decision]) -> list[Column]:
-    corrected = [one.corrected for one in tested]
+    corrected, digits = [one.corrected for one in tested], decimals(tested)
     return [
-        Column("target", plain("table.true"), "number", [one.true for one in tested], 2),
-        Column("prediction", plain("table.predicted"), "number", [one.predicted for one in tested], 2),
-        Column("gap", plain("table.gap"), "number", [one.error for one in tested], 2),
-        Column("absolute_gap", plain("table.absolute_gap"), "number", [abs(one.error or 0.0) for one in tested], 2),
-        Column("gap_corrected", plain("table.corrected"), "number", corrected, 2),
+        Column("target", plain("table.true"), "number", [one.true for one in tested], digits),
+        Column("prediction", plain("table.predicted"), "number", [one.predicted for one in tested], digits),
+        Column("gap", plain("table.gap"), "number", [one.error for one in tested], digits),
+        Column(
+            "absolute_gap", plain("table.absolute_gap"), "number", [abs(one.error or 0.0) for one in tested], digits
+        ),
+        Column("gap_corrected", plain("table.corrected"), "number", corrected, digits),
     ]
 
 
-def _covariates(tested: Sequence[Decision], subjects: pd.DataFrame) -> list[Column]:
+def _covariates(tested: Sequence[Decision], subjects: pd.DataFrame, taken: Collection[str]) -> list[Column]:
     rows = subjects.drop_duplicates("scan_id").set_index("scan_id").reindex([one.scan for one in tested])
     found = []
     for name in covariates(subjects):
+        # A study's own column may be called as one of the report's, such as "remarks".
+        key = f"covariate_{name}" if name in taken else name
         cells = [_plain_value(value) for value in rows[name].tolist()]
         numeric = all(isinstance(cell, int | float) for cell in cells if cell is not None)
         cells = cells if numeric else [None if cell is None else str(cell) for cell in cells]
         few = len({cell for cell in cells if cell is not None}) <= _CHOICES
-        found.append(Column(name, name, "number" if numeric else "choice" if few else "text", cells))
+        found.append(Column(key, name, "number" if numeric else "choice" if few else "text", cells))
     return found
 
 

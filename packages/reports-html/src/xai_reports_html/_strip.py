@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup, escape
 
-from ._decisions import Decision
+from ._decisions import Decision, all_calibrated, decimals
 from ._summary import number
 from ._texts import plain, say
 
@@ -24,7 +24,7 @@ class Strips:
 
     For two classes the value is the probability of the second one, for more the probability of the class that was
     predicted for the person; for a regression it is predicted less true value. Probabilities are calibrated where the
-    run has calibrated ones.
+    run has calibrated ones of all folds.
 
     Args:
         tested: All test scans.
@@ -33,7 +33,8 @@ class Strips:
 
     def __init__(self, tested: Sequence[Decision], classes: Sequence[str] | None) -> None:
         self._tested, self._classes = list(tested), classes
-        self._calibrated = any(one.calibrated for one in tested)
+        self._digits = decimals(tested)
+        self._calibrated = all_calibrated(tested)
         self._rows: dict[tuple[str | None, int], dict[str, Array]] = {}
         self._of_subject: dict[tuple[str, int], list[Decision]] = {}
         for one in self._tested:
@@ -55,12 +56,12 @@ class Strips:
         what = self._what(name)
         lines = [_line(group, values, value) for group, values in groups.items()]
         low, high = self._ends(groups, value)
-        title = plain("strip.title", what=what, value=_figure(value, name), lines=" ".join(lines))
+        title = plain("strip.title", what=what, value=self._figure(value, name), lines=" ".join(lines))
         return {
             "svg": _svg(groups, value, (low, high), own, title),
             "caption": say("strip.caption", what=what[:1].upper() + what[1:]),
             "lines": lines,
-            "value": _figure(value, name),
+            "value": self._figure(value, name),
         }
 
     def _group(self, one: Decision) -> str:
@@ -92,6 +93,9 @@ class Strips:
             return plain("strip.gap")
         return plain("strip.calibrated" if self._calibrated else "strip.probability", name=name)
 
+    def _figure(self, value: float, name: str | None) -> str:
+        return f"{value:+.{self._digits}f}" if name is None else number(value)
+
     def _ends(self, groups: dict[str, Array], value: float) -> tuple[float, float]:
         if self._classes is not None:
             return 0.0, 1.0
@@ -104,10 +108,6 @@ def _without(values: Array, value: float) -> Array:
     """The others of a group: the person is one of those with this value."""
     position = int(np.searchsorted(values, value))
     return np.delete(values, position) if position < len(values) and values[position] == value else values
-
-
-def _figure(value: float, name: str | None) -> str:
-    return f"{value:+.2f}" if name is None else number(value)
 
 
 def _line(group: str, values: Array, value: float) -> str:

@@ -63,5 +63,5 @@ def _report(run: RunResults) -> HtmlReport:
 
     slots = run.config.get("reports") or []
     params = next((s.get("params") or {} for s in slots if str(s["name"]).rpartition(":")[2] == "html"), {})
-    report: HtmlReport = registry.create("report", "html", **{**params, "mode": "single"})
+    report: HtmlReport = registry.create("report", "html", **{**params, "mode": "single", "viewer": False})
     return report

@@ -53,7 +53,7 @@
       "<=": (c) => c <= limit, "≤": (c) => c <= limit,
     }[parts[1]];
     return (cell, column) => cell !== null &&
-      (test ? test(cell) : cell === limit || shown(cell, column) === limit.toFixed(column.digits ?? 0));
+      (test ? test(cell) : cell === limit || (column.digits && shown(cell, column) === limit.toFixed(column.digits)));
   }
   function test(index) {
     const text = filters[index], column = columns[index];
