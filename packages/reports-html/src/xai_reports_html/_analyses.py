@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from xai_core import registry
-
+from ._docstrings import summary
 from ._files import Shelf, names_of, write_table
 from ._reading import Notes, read_json, read_table
 from ._sections import Grid
@@ -48,18 +47,11 @@ def analyses(run: RunResults, output: Path, shelf: Shelf, notes: Notes) -> list[
             continue
         files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
         found.append({
-            "id": one, "name": names[one], "summary": _summary(names[one]),
+            "id": one, "name": names[one], "summary": summary("analysis", names[one]),
             "figures": _figures(one, folder, stems, output, shelf, notes),
             "tables": _shown_tables(one, folder, stems, output, notes), "files": files,
         })  # fmt: skip
     return found
-
-
-def _summary(name: str) -> str:
-    try:
-        return (registry.get("analysis", name).__doc__ or "").strip().split("\n")[0]
-    except Exception:  # the plugin may no longer be installed where the report is written anew
-        return ""
 
 
 def _stems(folders: Mapping[str, Path]) -> dict[Path, str]:

@@ -14,6 +14,7 @@ from ._analyses import analyses
 from ._case import Key, chosen
 from ._chartset import charts
 from ._citation import citation_of, write_citation
+from ._docstrings import account
 from ._files import Shelf, json_data, write_table
 from ._literature import limits_of
 from ._material import Material, explainer_slots
@@ -151,7 +152,7 @@ def _index_values(
         "ensemble": ensemble_section(run, metrics, material.notes), "sweep": sweep_section(run, material.notes),
         "accounts": summaries(material.records, [slot["id"] for slot in explainer_slots(config)]),
         "agreement": _agreement(material), "drawn_scans": _drawn(material),
-        "evaluations": [{"id": k, "grid": _evaluation(t)} for k, t in material.evaluations.items()],
+        "evaluations": _evaluations(material),
         "regions": _regions(material), "analyses": analyses(run, output, shelf, material.notes),
         "people": people if people.links else None,
         "people_data": json_data(people.data() | {"viewer": _viewer(material), "words": _words()}),
@@ -205,10 +206,17 @@ def _agreement(material: Material) -> Grid | None:
     return Grid(columns, cells) if rows else None
 
 
-def _evaluation(table: Any) -> Grid:
+def _evaluations(material: Material) -> list[dict[str, Any]]:
     keys = ("explainer", "score", "n", "mean", "sd", "median", "range")
-    rows = evaluation_rows(table)
-    return Grid([plain(f"evaluation.{key}") for key in keys], [[row[key] for key in keys] for row in rows], words=(1,))
+    columns = [plain(f"evaluation.{key}") for key in keys]
+    found = []
+    for slot in material.config.get("evaluators") or []:
+        name = str(slot.get("id", slot["name"]))
+        if name in material.evaluations:
+            cells = [[row[key] for key in keys] for row in evaluation_rows(material.evaluations[name])]
+            about = account("evaluator", str(slot["name"]))
+            found.append({"id": name, "grid": Grid(columns, cells, words=(1,)), "account": about})
+    return found
 
 
 def _regions(material: Material) -> list[dict[str, Any]]:

@@ -7,9 +7,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from xai_core import registry
 from xai_core.engine.results import ENSEMBLE
 
+from ._docstrings import summary
 from ._reading import Notes, read_json
 from ._texts import catalogue, counted, listed, plain
 
@@ -177,16 +177,12 @@ def components(config: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _component(role: str, kind: str, slot: Mapping[str, Any]) -> dict[str, Any]:
-    try:
-        summary = (registry.get(kind, slot["name"]).__doc__ or "").strip().split("\n")[0]
-    except Exception:  # the plugin may no longer be installed where the report is written anew
-        summary = ""
     params = [(name, json.dumps(value, ensure_ascii=False)) for name, value in (slot.get("params") or {}).items()]
     return {
         "role": plain(role),
         "name": slot["name"],
         "id": slot.get("id", slot["name"]),
-        "summary": summary,
+        "summary": summary(kind, slot["name"]),
         "params": params,
     }
 
