@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -285,3 +286,54 @@ def test_a_gate_and_a_classifier_are_no_feature_maps(spatial: bool) -> None:
     found = GradCAM().explain(Attended(spatial).eval(), volumes, None)
     assert found.details is not None
     assert found.details[0]["layer"] == "last"
+
+
+def normalised(norm: nn.Module) -> nn.Sequential:
+    """The last convolution, then a normalisation, an activation and a pooling by the mean."""
+    torch.manual_seed(0)
+    first = (nn.Conv3d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv3d(4, 4, 3, padding=1))
+    return nn.Sequential(*first, norm, nn.LeakyReLU(0.1), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(4, 2)).eval()
+
+
+@pytest.mark.parametrize("size", [8, 24])
+@pytest.mark.parametrize("norm", [nn.InstanceNorm3d(4, affine=True), nn.GroupNorm(4, 4), nn.LayerNorm((8, 8, 8))])
+def test_a_layer_whose_mean_gradients_cancel_is_refused_not_mapped_from_rounding(norm: nn.Module, size: int) -> None:
+    if isinstance(norm, nn.LayerNorm):
+        norm = nn.LayerNorm((size,) * 3)
+    network, volumes = normalised(norm), torch.rand(2, 1, size, size, size)
+    for explainer in (GradCAM(), GradCAM(layer="2")):
+        with pytest.raises(InputError, match=r"gradient at '2' has the mean zero in .* such as .*\{layer: \"3\"\}"):
+            explainer.explain(network, volumes, torch.tensor([0, 1]))
+        with pytest.raises(InputError, match="rounding errors"):
+            explainer.check_model(network, volumes[:1])
+    for name in ("3", "4"):  # the normalisation and the activation behind it have weights of their own
+        found = GradCAM(layer=name).explain(network, volumes, torch.tensor([0, 1]))
+        exact = GradCAM(layer=name).explain(deepcopy(network).double(), volumes, torch.tensor([0, 1]))
+        assert float(exact.relevance.max()) > 0
+        torch.testing.assert_close(found.relevance, exact.relevance, rtol=1e-3, atol=1e-8)
+
+
+@pytest.mark.parametrize("norm", [nn.GroupNorm(2, 4), nn.BatchNorm3d(4), nn.Identity()])
+def test_a_normalisation_that_leaves_the_means_a_part_is_explained(norm: nn.Module) -> None:
+    found = GradCAM().explain(normalised(norm), torch.rand(1, 1, 8, 8, 8), torch.tensor([0]))
+    assert found.details is not None
+    assert found.details[0]["layer"] == "2"
+
+
+def test_a_layer_without_any_gradient_has_the_map_zero() -> None:
+    network = normalised(nn.InstanceNorm3d(4))
+    nn.init.zeros_(network[-1].weight)
+    assert not GradCAM().explain(network, torch.rand(1, 1, 8, 8, 8), torch.tensor([0])).relevance.any()
+
+
+def test_a_part_in_torchscript_is_no_hindrance_and_leaves_no_hooks() -> None:
+    network = normalised(nn.BatchNorm3d(4))
+    volumes = torch.rand(1, 1, 8, 8, 8)
+    expected = GradCAM().explain(network, volumes, None)
+    head = torch.jit.script(nn.Sequential(*list(network)[3:]).eval())
+    partly = nn.Sequential(*list(network)[:3], head)
+    found = GradCAM().explain(partly, volumes, None)
+    torch.testing.assert_close(found.relevance, expected.relevance)
+    assert not any(module._forward_hooks for module in network)
+    with pytest.raises(InputError, match=r"no torch\.nn\.Conv3d is run"):
+        GradCAM().explain(nn.Sequential(torch.jit.script(network)), volumes, None)

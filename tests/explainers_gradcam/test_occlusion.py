@@ -123,6 +123,17 @@ def gated() -> nn.Module:
     return Net(forward, **modules, head=head(5))
 
 
+def doubled() -> nn.Module:
+    """The same tensor is taken twice, by a sum and by a concatenation."""
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        x = F.relu(self.conv1(x))
+        x = F.relu(self.conv2(x + x))
+        return self.head(torch.cat([x, x], 1))
+
+    return Net(forward, conv1=nn.Conv3d(1, 4, 3), conv2=nn.Conv3d(4, 5, 3, stride=2), head=head(10))
+
+
 def as_read_from_keras() -> nn.Module:
     """A traced graph with what TensorFlow's padding "same" becomes, and batch normalisation before the padding."""
     layers = nn.Sequential(
@@ -157,6 +168,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "dense block": dense_block,
     "residual": residual,
     "gated": gated,
+    "doubled": doubled,
     "as read from Keras": as_read_from_keras,
     "resnet A": lambda: resnet("A"),
     "resnet B": lambda: resnet("B"),

@@ -1,26 +1,34 @@
-"""Class activation maps: Grad-CAM on Captum's LayerGradCam, Grad-CAM++ and Layer-CAM."""
+"""Class activation maps: Grad-CAM, Grad-CAM++ and Layer-CAM."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Literal
 
 import torch
-from captum.attr import LayerAttribution, LayerGradCam
+from captum.attr import LayerAttribution
 from torch import Tensor, nn
 
-from xai_core import Attribution
-from xai_core.engine.requests import Explained, as_attribution, differentiating, explaining, unwrapped
+from xai_core import Attribution, InputError
+from xai_core.canonical.isolation import isolated_copy
+from xai_core.engine.batching import is_out_of_memory
+from xai_core.engine.requests import Explained, as_attribution, differentiating, explaining, logits, unwrapped
 
 from ._batches import each_volume
 from ._layers import Layer, find_layer
 
-__all__ = ["Method", "attribute", "cam", "grad_cam_plus_plus", "layer_cam"]
+__all__ = ["Method", "attribute", "cam", "grad_cam", "grad_cam_plus_plus", "layer_cam"]
 
 Method = Literal["gradcam", "gradcam-plus-plus", "layer-cam"]
 
 _GRID = (2, 3, 4)
+
+# What a mean gradient is of the gradient's mean magnitude: below the first, it is looked at in double precision; below
+# the second, it is zero there. Rounding leaves up to 5e-4 in single precision, and 1e-13 in double.
+_SUSPECT = 1e-2
+_ZERO = 1e-8
 
 
 def attribute(
@@ -48,10 +56,15 @@ def cam(
             stacklevel=4,
         )
     with differentiating(f"the layer {found.name!r}"):
-        coarse = each_volume(explained, _method(explained, found, method), max_batch)
+        coarse = each_volume(explained, _method(model, explained, found, method), max_batch)
     # Captum leaves align_corners at its default, which is False for trilinear.
     fine: Tensor = LayerAttribution.interpolate(coarse, tuple(explained.volumes.shape[2:]), "trilinear")
     return fine.expand_as(explained.volumes), {"layer": found.name, "grid": list(found.grid)}
+
+
+def grad_cam(activation: Tensor, gradient: Tensor) -> Tensor:
+    """Return Selvaraju's map [N, 1, d, h, w] of feature maps and gradients [N, K, d, h, w]."""
+    return (gradient.mean(_GRID, keepdim=True) * activation).sum(1, keepdim=True).relu()
 
 
 def grad_cam_plus_plus(activation: Tensor, gradient: Tensor) -> Tensor:
@@ -72,19 +85,57 @@ def layer_cam(activation: Tensor, gradient: Tensor) -> Tensor:
     return (gradient.relu() * activation).sum(1, keepdim=True).relu()
 
 
-def _method(explained: Explained, layer: Layer, method: Method) -> Callable[[Tensor, Tensor], Tensor]:
+def _method(model: nn.Module, explained: Explained, layer: Layer, method: Method) -> Callable[[Tensor, Tensor], Tensor]:
     """Return what maps volumes and targets to the map on the layer's grid, [n, 1, d, h, w]."""
     if method == "gradcam":
-        captum = LayerGradCam(explained.forward, layer.module)
-        return lambda volumes, target: captum.attribute(
-            volumes.requires_grad_(), target=target, relu_attributions=True
-        ).detach()
+        return partial(_checked_grad_cam, model, explained, layer)
     formula = grad_cam_plus_plus if method == "gradcam-plus-plus" else layer_cam
-    return lambda volumes, target: formula(*_activation_and_gradient(explained, layer, volumes, target))
+    return lambda volumes, target: formula(*_activation_and_gradient(explained.forward, layer.module, volumes, target))
+
+
+def _checked_grad_cam(model: nn.Module, explained: Explained, layer: Layer, volumes: Tensor, target: Tensor) -> Tensor:
+    """Return ``grad_cam`` of volumes [n, C, D, H, W], unless its weights are rounding only.
+
+    Raises:
+        InputError: The gradient's mean is zero in each feature map.
+    """
+    activation, gradient = _activation_and_gradient(explained.forward, layer.module, volumes, target)
+    suspect = _left_by_mean(gradient) < _SUSPECT
+    if bool(suspect.any()) and _cancels(model, layer, volumes.detach()[suspect], target[suspect]):
+        such = f', such as params: {{layer: "{layer.following}"}}' if layer.following else ""
+        raise InputError(
+            f"The gradient at {layer.name!r} has the mean zero in each of its feature maps, so Grad-CAM's weights are "
+            "rounding errors: what follows does not see the mean of a feature map, as before an instance "
+            f"normalisation or a softmax over the voxels. Name a layer behind it{such}, or use an explainer that needs "
+            "no layer (input-x-gradient, occlusion)."
+        )
+    return grad_cam(activation, gradient)
+
+
+def _left_by_mean(gradient: Tensor) -> Tensor:
+    """Return what taking the mean leaves of gradients [n, K, d, h, w], in [0, 1], [n]; 1 where they are 0."""
+    means, sizes = gradient.mean(_GRID).abs().amax(1), gradient.abs().mean(_GRID).amax(1)
+    return torch.where(sizes > 0, means / sizes, 1)
+
+
+def _cancels(model: nn.Module, layer: Layer, volumes: Tensor, target: Tensor) -> bool:
+    """Whether the mean gradient of any of the volumes is zero in double precision, where that can be computed."""
+    try:
+        exact = isolated_copy(model).double()
+        module = exact.get_submodule(layer.name)
+        gradients = [
+            _activation_and_gradient(partial(logits, exact), module, volume.double(), index)[1]
+            for volume, index in zip(volumes.split(1), target.split(1), strict=True)
+        ]
+    except (InputError, RuntimeError, TypeError) as error:  # it cannot be copied, or has no double precision
+        if is_out_of_memory(error):
+            raise
+        return False
+    return bool((_left_by_mean(torch.cat(gradients)) < _ZERO).any())
 
 
 def _activation_and_gradient(
-    explained: Explained, layer: Layer, volumes: Tensor, target: Tensor
+    forward: Callable[[Tensor], Tensor], layer: nn.Module, volumes: Tensor, target: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return the layer's feature maps and the gradient of the explained output there, both [n, K, d, h, w]."""
     kept: list[Tensor] = []
@@ -93,10 +144,11 @@ def _activation_and_gradient(
         kept.append(output)
         return output.clone()  # what follows may work in place, on the clone
 
-    hook = layer.module.register_forward_hook(keep)
+    hook = layer.register_forward_hook(keep)
     try:
-        outputs = explained.forward(volumes.requires_grad_())
+        outputs = forward(volumes.requires_grad_())
     finally:
         hook.remove()
-    (gradient,) = torch.autograd.grad(outputs.gather(1, target[:, None]).sum(), kept[0])
-    return kept[0].detach(), gradient
+    # Several where the network is run on each volume by itself.
+    gradients = torch.autograd.grad(outputs.gather(1, target[:, None]).sum(), kept)
+    return torch.cat(kept).detach(), torch.cat(gradients)

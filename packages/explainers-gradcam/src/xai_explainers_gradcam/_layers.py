@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from xai_core import InputError
@@ -26,11 +27,13 @@ class Layer:
         name: Dotted name.
         module: The module.
         grid: Size of its feature map along the three axes.
+        following: Name of the feature map that is made next; None behind the last one.
     """
 
     name: str
     module: nn.Module
     grid: tuple[int, int, int]
+    following: str | None
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,8 @@ def find_layer(model: nn.Module, volumes: Tensor, name: str | None) -> Layer:
             f"returns {made[0].returned} for one volume. {_listed(usable)}"
         )
     assert shape is not None
-    return Layer(name, module, (shape[2], shape[3], shape[4]))
+    behind = usable[usable.index(names[module]) + 1 :]
+    return Layer(name, module, (shape[2], shape[3], shape[4]), behind[0] if behind else None)
 
 
 def _trace(model: nn.Module, volume: Tensor) -> tuple[list[_Call], Tensor]:
@@ -89,7 +93,9 @@ def _trace(model: nn.Module, volume: Tensor) -> tuple[list[_Call], Tensor]:
         else:
             calls.append(_Call(module, None, type(output).__name__, None))
 
-    hooks = [module.register_forward_hook(record) for module in model.modules() if module is not model]
+    # A part in TorchScript takes no hooks; its layers cannot be named.
+    modules = [m for m in model.modules() if m is not model and not isinstance(m, torch.jit.ScriptModule)]
+    hooks = [module.register_forward_hook(record) for module in modules]
     try:
         output = logits(model, volume)
     finally:

@@ -28,7 +28,11 @@ def rule_of(node: fx.Node, network: fx.GraphModule, values: Mapping[fx.Node, Any
         values: What the node and its inputs are without a change; a map is a tensor [1, C, d, h, w].
     """
     maps = [values[each] for each in (*node.all_input_nodes, node)]
-    if len(maps) < 2 or not all(isinstance(value, Tensor) and value.ndim == 5 for value in maps):
+    if (
+        len(maps) < 2
+        or _takes_one_twice(node)
+        or not all(isinstance(value, Tensor) and value.ndim == 5 for value in maps)
+    ):
         return None
     output, before = maps[-1], maps[0]
     same_grid = all(value.shape[2:] == output.shape[2:] for value in maps)
@@ -41,6 +45,13 @@ def rule_of(node: fx.Node, network: fx.GraphModule, values: Mapping[fx.Node, Any
     if name in ("cat", "concat", "concatenate"):
         return _joining(node) if same_grid else None
     return _padding(node) if name == "pad" else None
+
+
+def _takes_one_twice(node: fx.Node) -> bool:
+    """Whether an operation takes the same tensor twice, as ``x + x`` does; a node has it among its inputs once."""
+    taken: list[fx.Node] = []
+    fx.node.map_arg((node.args, node.kwargs), taken.append)
+    return len(taken) != len(node.all_input_nodes)
 
 
 def _is_pointwise(module: nn.Module) -> bool:

@@ -35,7 +35,7 @@ class _ClassActivationMap(Explainer):
         Raises:
             InputError: The volumes, the target or the model's output cannot be explained; the layer is
                 unknown, is not run exactly once, gives no feature map [N, K, d, h, w] or does not lead to the
-                output; without a ``layer``: the model has no Conv3d.
+                output; without a ``layer``: the model has no Conv3d. Of Grad-CAM: the layer's mean gradients cancel.
         """
         from ._cams import attribute
 
@@ -59,7 +59,8 @@ class GradCAM(_ClassActivationMap):
     feature map A_k [d, h, w]; L is brought to the input's grid by trilinear interpolation (align_corners
     False). L >= 0, and L = 0 everywhere if the layer speaks only against the explained output. A volume of
     several channels gets the same L in each of them, because Grad-CAM does not tell them apart. ``details``
-    holds the layer and its grid.
+    holds the layer and its grid. A layer is refused whose a_k are all zero although its gradients are not, as before
+    an instance normalisation, which does not see a feature map's mean: of it rounding errors only would be left.
 
     Source: Selvaraju et al., Grad-CAM, ICCV 2017.
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from xai_core.engine.tensorfile import save_tensors
+
 if TYPE_CHECKING:
     from xai_core import RunContext
 
@@ -40,7 +42,7 @@ def save_state(context: RunContext, state: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        torch.save(state, temporary)
+        save_tensors(state, temporary)
         temporary.replace(path)
     except BaseException:
         with suppress(OSError):

@@ -16,6 +16,7 @@ from .preprocessing import volume
 from .progress import track
 from .seeding import seeded
 from .study import Study
+from .tensorfile import save_tensors
 from .units import Units, content_key
 
 __all__ = ["CONTROLS", "check_controls", "with_controls"]
@@ -34,7 +35,7 @@ def with_controls(study: Study, units: Units, model: FoldModel, slots: Sequence[
     name, key = f"fold-{index}/controls", content_key(training=training_key(study, study.folds[index]))
     if not units.is_done(name, key):
         with units.make(name, key, f"fold-{index}") as folder, seeded(0):
-            torch.save(_mean(study, model), folder / CONTROLS)
+            save_tensors(_mean(study, model), folder / CONTROLS)
     return replace(model, controls=torch.load(study.folder / f"fold-{index}" / CONTROLS, weights_only=True))
 
 

@@ -25,12 +25,15 @@ from .covariates import values_for_trainer
 from .foldconfig import fold_config, fold_study
 from .hooks import Hooks
 from .leakfitted import fit_watched, note_people
+from .mixing import mixes_batch
 from .paramfiles import param_files
 from .preprocessing import Preprocessing, TrainingVolumes, volume
 from .progress import is_terminal, log, track
+from .requests import full_precision
 from .scans import image_of
 from .seeding import seeded, unit_seed
 from .study import Study
+from .tensorfile import save_tensors
 from .units import Units, content_key
 from .versions import slot_identity, without_scoring
 
@@ -195,7 +198,7 @@ def _save(
     broken = [name for name, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
     if broken:
         raise RunError(f"Training left NaN or infinite weights ({broken[0]}). Lower training.params.learning_rate.")
-    torch.save(state, folder / "checkpoint.pt")
+    save_tensors(state, folder / "checkpoint.pt")
     if preprocessing.learns:
         preprocessing.save(folder / "transforms.pt")
     (folder / "history.csv").write_text(history_csv(result.history), encoding="utf-8", newline="")
@@ -270,13 +273,16 @@ class FoldModel:
         return cls(index, model, preprocessing, device, names, tuple(about["input_shape"]), mean)
 
     def outputs(self, prepared: Sequence[tio.Subject]) -> Tensor:
-        """Return float32 [N, outputs] on the CPU for prepared scans."""
+        """Return float32 [N, outputs] on the CPU for prepared scans, of each as if it were alone."""
         volumes = torch.stack([volume(subject) for subject in prepared]).to(self.device)
+        with full_precision(self.device):
+            alone = len(volumes) > 1 and mixes_batch(self.model, volumes[:1])
         with torch.inference_mode():
-            result = self.model(volumes)
-        if not isinstance(result, Tensor) or result.ndim != 2:
-            raise PluginError(f"The network returned {type(result).__name__}; it must return a tensor [N, outputs].")
-        return result.float().cpu()
+            results = [self.model(part) for part in (volumes.split(1) if alone else [volumes])]
+        wrong = [result for result in results if not isinstance(result, Tensor) or result.ndim != 2]
+        if wrong:
+            raise PluginError(f"The network returned {type(wrong[0]).__name__}; it must return a tensor [N, outputs].")
+        return torch.cat(results).float().cpu()
 
     def row(self, output: Tensor) -> dict[str, Any]:
         """Return prediction and class probabilities for one row of ``outputs``."""

@@ -23,6 +23,7 @@ from .covariates import trainer_reads
 from .scans import image_of
 from .spatial import check_geometry
 from .study import Study
+from .tensorfile import save_tensors
 
 __all__ = ["Preprocessing", "TrainingVolumes", "is_random", "target_tensor", "volume"]
 
@@ -195,7 +196,7 @@ class Preprocessing:
     def save(self, path: Path) -> None:
         """Save what the transforms learnt, loadable with ``weights_only=True``."""
         state = {str(i): t.state_dict() for i, t in enumerate(self.transforms) if hasattr(t, "fit")}
-        torch.save(state, path)
+        save_tensors(state, path)
 
     def load(self, path: Path) -> None:
         """Restore what ``save`` wrote."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -18,6 +19,7 @@ from ..errors import InputError, XaiError
 from ..types import Attribution
 from .batching import is_out_of_memory
 from .gradients import check_gradient
+from .mixing import mixes_batch
 
 __all__ = [
     "Explained",
@@ -41,7 +43,8 @@ class Explained:
     """One checked request.
 
     Attributes:
-        forward: Maps [N, C, D, H, W] to outputs [N, outputs]; never changes its argument.
+        forward: Maps [N, C, D, H, W] to outputs [N, outputs]; never changes its argument. A network whose outputs
+            depend on the rest of the batch is run on each volume by itself.
         volumes: A copy of the volumes [N, C, D, H, W], a leaf that requires gradients.
         target: int64 [N], on the device of the volumes.
         output: [N], the explained output.
@@ -82,14 +85,15 @@ def explaining(
         # A caller's no_grad, inference_mode or autocast must not reach the gradients.
         with torch.inference_mode(False), torch.enable_grad(), full_precision(volumes.device):
             copy = volumes.detach().to(_precision(model), copy=True).requires_grad_()
+            forward = partial(_one_by_one if mixes_batch(model, copy[:1].detach()) else logits, model)
             with torch.no_grad():
-                outputs = logits(model, copy)
+                outputs = forward(copy)
             resolved = resolve_target(outputs, target)
             output = outputs.gather(1, resolved[:, None])[:, 0]
             if gradients:
                 _check_not_quantised(model)
                 check_gradient(model, copy)
-            yield Explained(lambda given: logits(model, given), copy, resolved, output)
+            yield Explained(forward, copy, resolved, output)
     finally:
         # Not model.train(): some networks override it, and submodules may differ.
         for module, flag in flags:
@@ -120,6 +124,10 @@ def logits(model: nn.Module, volumes: Tensor) -> Tensor:
             "Check the weights."
         )
     return output
+
+
+def _one_by_one(model: nn.Module, volumes: Tensor) -> Tensor:
+    return torch.cat([logits(model, volume) for volume in volumes.split(1)])
 
 
 def _run(model: nn.Module, volumes: Tensor) -> Any:
