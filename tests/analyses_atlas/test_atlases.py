@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
@@ -16,7 +17,7 @@ from click.testing import CliRunner
 from nilearn.image import resample_img
 from scipy import ndimage
 
-from xai_analyses_atlas._atlases import Atlas, load_atlas
+from xai_analyses_atlas._atlases import Atlas, load_atlas, probabilities
 from xai_analyses_atlas._atlases.catalogue import BUILT_IN
 from xai_analyses_atlas._atlases.freesurfer import standard_names
 from xai_analyses_atlas._atlases.sides import split_side
@@ -215,6 +216,22 @@ def test_probabilities_in_percent_and_in_shares_are_the_same(save: Callable[...,
     for target in (grid((6, 5, 4)), grid((3, 2, 2), 2, 0.5)):
         np.testing.assert_allclose(percent.on(target).sizes, plain.on(target).sizes, rtol=1e-6)
     np.testing.assert_allclose(percent.on(grid((6, 5, 4))).sizes, shares.sum(axis=(0, 1, 2)) / 100, rtol=1e-6)
+
+
+def test_a_file_of_probabilities_is_looked_through_once_and_anew_when_it_changes(
+    save: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    each = probabilities._each_volume
+    monkeypatch.setattr(probabilities, "_each_volume", lambda path, count: read.append(path) or each(path, count))
+    path = save(np.full((2, 1, 1, 2), 40), {1: "A", 2: "B"})
+    assert load_atlas(path, space="scan").regions == load_atlas(path, space="scan").regions
+    assert len(read) == 1
+    before = path.stat()
+    save(np.full((2, 1, 1, 2), 101), {1: "A", 2: "B"})
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    with pytest.raises(InputError, match="values from 0 to 101"):
+        load_atlas(path, space="scan")
 
 
 def test_overlapping_probabilities_are_shared_out(save: Callable[..., Path]) -> None:

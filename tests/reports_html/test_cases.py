@@ -252,6 +252,7 @@ class TestRegions:
         run = with_analysis(make_run(), regions=regions_of(make_run(), SHARES))
         text = person(run, "sub-01", tmp_path / "page")
         assert "left hippocampus 20.00 % 30.00 % 30.00 % \N{EN DASH} 30.00 % as high or higher in 1 of 1" in text
+        assert "explains the output CN; those of the people it is compared with explain AD (1)." in text
 
     def test_other_controls(self, make_run, tmp_path):
         run = with_analysis(make_run(), regions=regions_of(make_run(), SHARES))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,9 +51,17 @@ class _Regions:
         rows = self.table[self.table["true"].isin(controls)] if controls else self.table
         # A person with several visits counts once.
         means = rows.groupby(["repeat", "explainer", "region", "person"], sort=False)[self.measure].mean().dropna()
-        self.controls: dict[Any, pd.Series[Any]] = {
-            key: part.droplevel([0, 1, 2]) for key, part in means.groupby(level=[0, 1, 2], sort=False)
+        # Who they are, and their values: arrays, since every region of every page looks at all of them.
+        self.controls: dict[Any, tuple[Array, Array]] = {
+            key: (part.index.get_level_values("person").to_numpy(dtype=object), part.to_numpy(dtype=float))
+            for key, part in means.groupby(level=[0, 1, 2], sort=False)
         }
+
+    def others(self, one: Decision, explainer: str, region: str) -> Array:
+        """Return the controls' values of a region without the person's own."""
+        people, values = self.controls.get((one.repeat, explainer, region), (np.empty(0, dtype=object), np.empty(0)))
+        kept: Array = values[people != one.subject]
+        return kept
 
 
 class Anatomy:
@@ -78,6 +86,7 @@ class Anatomy:
         self._tested = {one.key: one for one in tested}
         self._controls = list(controls or [])
         self._targets = {(r.scan_id, r.fold, r.explainer): str(r.sidecar.get("target_name", "")) for r in records}
+        self._compared = self._counted()
         self.regions = [
             _Regions(name, found, self._tested, set(self._controls))
             for name, table in _tables(folders, "regions.tsv", _KEYS, notes)
@@ -89,6 +98,19 @@ class Anatomy:
             for name, table in scores
         )
         self._sentences = _by_scan(_tables(folders, "sentences.tsv", ("scan_id", "sentence"), notes))
+
+    def _counted(self) -> dict[tuple[Any, ...], Counter[str]]:
+        """Return how many controls' maps explain a class, of each repeat and explainer, and of each person in them.
+
+        Counted once: the pages of thousands of people would else each go through all the others.
+        """
+        found: dict[tuple[Any, ...], Counter[str]] = defaultdict(Counter)
+        for (scan, fold, explainer), target in self._targets.items():
+            other = self._tested.get((scan, fold))
+            if other is not None and (not self._controls or str(other.true) in self._controls):
+                found[other.repeat, explainer][target] += 1
+                found[other.repeat, explainer, other.subject][target] += 1
+        return found
 
     def sentences(self, one: Decision) -> list[dict[str, str]]:
         """Return the sentences on a scan, each with its explainer and analysis."""
@@ -124,8 +146,7 @@ class Anatomy:
         shares = table["share"] if "share" in table else [np.nan] * len(table)
         values_of = zip(table["region"].astype(str), table[regions.measure].astype(float), shares, strict=True)
         for region, value, share in values_of:
-            others = regions.controls.get((one.repeat, explainer, region))
-            values = np.empty(0) if others is None else others.drop(one.subject, errors="ignore").to_numpy(dtype=float)
+            values = regions.others(one, explainer, region)
             rows.append({
                 "region": region, "value": _amount(value, regions.measure), "share": _amount(float(share), "share"),
                 "width": 0 if not most else round(100 * abs(value) / most, 1),
@@ -143,13 +164,7 @@ class Anatomy:
     def _explained(self, one: Decision, explainer: str) -> str | None:
         """Say so where the controls' maps explain another class: they answer another question."""
         own = self._targets.get((*one.key, explainer), "")
-        counts = Counter(
-            self._targets.get((*other.key, explainer), "")
-            for other in self._tested.values()
-            if other.subject != one.subject
-            and other.repeat == one.repeat
-            and (not self._controls or str(other.true) in self._controls)
-        )
+        counts = self._compared[one.repeat, explainer] - self._compared[one.repeat, explainer, one.subject]
         counts.pop("", None)
         if not own or set(counts) <= {own}:
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,13 @@ def scale_and_centres(path: Path, count: int) -> tuple[float, npt.NDArray[np.flo
     Raises:
         InputError: They are neither, or not finite.
     """
+    about = path.stat()
+    return _looked_through(path, count, about.st_size, about.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _looked_through(path: Path, count: int, _size: int, _changed: int) -> tuple[float, npt.NDArray[np.float64]]:
+    """Look through a file once: a run whose analyses name one atlas loads it in each check of each of them."""
     largest, smallest, centres = 0.0, 0.0, np.full(count, np.nan)
     for k, (values, grid) in enumerate(_each_volume(path, count)):
         if not np.isfinite(values).all():
@@ -47,6 +55,7 @@ def scale_and_centres(path: Path, count: int) -> tuple[float, npt.NDArray[np.flo
             f"{path} holds values from {smallest:.4g} to {largest:.4g}. A probabilistic atlas holds probabilities "
             "(0 to 1) or percent (0 to 100)."
         )
+    centres.setflags(write=False)  # one array for all who ask
     return (1.0 if largest <= 1 else 0.01), centres
 
 
