@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from xai_core import Attribution, Evaluator, Explainer, Fold, InputError, Pipeline, Transform, hookimpl, registry
 from xai_core.cli import main
-from xai_core.engine import cohort
+from xai_core.engine import cohort, controls
 from xai_core.engine.explaining import Explanation, explain_subject
 from xai_core.engine.progress import log
 from xai_core.engine.results import RunResults
@@ -299,13 +299,13 @@ def test_controls_are_the_training_parts_people_of_the_first_class(
     if task == "regression":
         registry.register("dataset", "toy", Ages)
     saved: list[Path] = []
-    save = torch.save
+    save = controls.save_tensors
 
-    def watched(value: Any, path: Any, *rest: Any) -> None:
-        saved.append(Path(path)) if isinstance(path, str | Path) else None
-        save(value, path, *rest)
+    def watched(value: Any, path: Path) -> None:
+        saved.append(path)
+        save(value, path)
 
-    monkeypatch.setattr(torch, "save", watched)
+    monkeypatch.setattr(controls, "save_tensors", watched)
     results = run(needy)
     assert sum(path.name == "controls.pt" for path in saved) == 2, "once for each fold"
     splits = results.splits()
