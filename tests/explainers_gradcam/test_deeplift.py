@@ -43,6 +43,20 @@ def test_equals_captum_on_a_plain_network(volumes: Tensor, activation: nn.Module
     torch.testing.assert_close(found.relevance, expected.detach().float(), rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.parametrize("activation", [nn.ELU, nn.Tanh, nn.Softplus, nn.Sigmoid])
+def test_small_differences_keep_their_digits(volumes: Tensor, activation: type[nn.Module]) -> None:
+    """A deep network that says almost the same of volume and baseline, in single precision as in double.
+
+    With the quotient alone it is 35 % off for the sigmoid (Captum in single precision: 190 %).
+    """
+    torch.manual_seed(0)
+    layers = [layer for i in range(6) for layer in (nn.Conv3d(4 if i else 1, 4, 3, padding=1), activation())]
+    model = nn.Sequential(*layers, nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(4, 2)).eval()
+    found = DeepLIFT(baseline="zero").explain(model, 0.02 * volumes[:1], torch.tensor([1])).relevance.double()
+    exact = captum.attr.DeepLift(model.double()).attribute((0.02 * volumes[:1]).double(), target=1).detach()
+    torch.testing.assert_close(found, exact, rtol=0, atol=5e-3 * float(exact.abs().max()))
+
+
 def test_equals_captum_at_max_pooling_of_a_convolution(volumes: Tensor) -> None:
     """Captum is right there, as long as no window overlaps another one."""
     model, start = plain(nn.Identity(), nn.MaxPool3d(2)).double(), volumes[0].flip(1)
