@@ -71,7 +71,7 @@ def test_an_additive_network_by_hand() -> None:
     assert row["gain"] == pytest.approx(row["aopc_morf"] - row["aopc_random"])
     outputs = parts.sum() - np.concatenate([[0], np.cumsum(parts[most]), np.cumsum(parts[most[::-1]])])
     assert row["relative_area"] == pytest.approx(row["area"] / np.ptp(outputs), rel=1e-4)
-    assert model.seen == 5 * 9 + 1
+    assert model.seen == 5 * 9 + 1 + 3, "three volumes tell once whether the network mixes its batch"
 
 
 def test_no_order_is_better_than_that_of_the_true_contributions() -> None:
@@ -168,6 +168,19 @@ def test_equal_seeds_give_equal_scores_and_explainers_meet_the_same_random_order
     first, second = (score(model, volumes, relevance, window=2) for _ in range(2))
     assert first == second
     assert score(model, volumes, -relevance, window=2)["aopc_random"] == first["aopc_random"]
+
+
+def test_scores_of_a_network_that_mixes_its_batch_do_not_depend_on_the_batch() -> None:
+    class Relative(nn.Module):
+        def forward(self, volumes: Tensor) -> Tensor:
+            relative = volumes / volumes.max()
+            return torch.stack([relative.mean((1, 2, 3, 4)), relative.amax((1, 2, 3, 4))], 1)
+
+    volume, _, _ = planted()
+    alone, together = (score(Relative(), volume, volume, target=0, window=2, batch_size=size) for size in (1, 8))
+    for name in ("aopc_morf", "aopc_lerf", "aopc_random"):
+        assert together[name] == pytest.approx(alone[name], rel=1e-6), name
+        assert alone[name] != 0
 
 
 def test_a_volume_without_brain_has_no_scores() -> None:

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from xai_core import Attribution, InputError
 from xai_core.engine.background import background_value
+from xai_core.engine.mixing import apart
 
 from ._checks import Row, check_relevance
 
@@ -171,7 +172,7 @@ def _outputs(model: nn.Module, batch: Tensor, case: _Case, settings: Settings) -
         InputError: One is not finite.
     """
     with torch.no_grad():
-        logits = model(batch).double()
+        logits = torch.cat([model(part) for part in apart(model, batch)]).double()
     if settings.output == "probability" and logits.shape[1] > 1:
         logits = logits.softmax(1)
     found: Tensor = logits[:, case.target].cpu()

@@ -25,7 +25,7 @@ from .covariates import values_for_trainer
 from .foldconfig import fold_config, fold_study
 from .hooks import Hooks
 from .leakfitted import fit_watched, note_people
-from .mixing import mixes_batch
+from .mixing import apart
 from .paramfiles import param_files
 from .preprocessing import Preprocessing, TrainingVolumes, volume
 from .progress import is_terminal, log, track
@@ -276,9 +276,9 @@ class FoldModel:
         """Return float32 [N, outputs] on the CPU for prepared scans, of each as if it were alone."""
         volumes = torch.stack([volume(subject) for subject in prepared]).to(self.device)
         with full_precision(self.device):
-            alone = len(volumes) > 1 and mixes_batch(self.model, volumes[:1])
+            parts = apart(self.model, volumes)
         with torch.inference_mode():
-            results = [self.model(part) for part in (volumes.split(1) if alone else [volumes])]
+            results = [self.model(part) for part in parts]
         wrong = [result for result in results if not isinstance(result, Tensor) or result.ndim != 2]
         if wrong:
             raise PluginError(f"The network returned {type(wrong[0]).__name__}; it must return a tensor [N, outputs].")

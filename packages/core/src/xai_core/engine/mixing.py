@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["mixes_batch"]
+__all__ = ["apart", "mixes_batch"]
 
 _AGREEMENT = 1e-4  # of the outputs alone and in a batch, relative to the largest
 
@@ -36,6 +37,11 @@ def mixes_batch(model: nn.Module, volume: Tensor) -> bool:
             return False
         _known[model] = not _same_beside_another(model, volume, alone)
     return _known[model]
+
+
+def apart(model: nn.Module, volumes: Tensor) -> Sequence[Tensor]:
+    """Return volumes [N, C, D, H, W] as they may be run: all at once, or each alone if the network mixes its batch."""
+    return volumes.split(1) if len(volumes) > 1 and mixes_batch(model, volumes[:1]) else (volumes,)
 
 
 def _same_beside_another(model: nn.Module, volume: Tensor, alone: Tensor) -> bool:
