@@ -44,6 +44,16 @@ def test_found(way: str) -> None:
     assert mixes_batch(Net(way).eval(), torch.rand(1, 1, 7, 8, 9)) == (way != "not at all")
 
 
+def test_a_network_that_says_nothing_yet_is_tried_again() -> None:
+    network, volume = Net("z-score").eval(), torch.rand(1, 1, 7, 8, 9)
+    weights = network.head.weight.detach().clone()
+    torch.nn.init.zeros_(network.head.weight)
+    torch.nn.init.zeros_(network.head.bias)
+    assert not mixes_batch(network, volume)
+    network.head.weight.data.copy_(weights)
+    assert mixes_batch(network, volume)
+
+
 @pytest.mark.parametrize("way", MIXING)
 def test_each_volume_is_run_by_itself(way: str) -> None:
     network, volumes = Net(way).eval(), torch.rand(3, 1, 7, 8, 9) * torch.tensor([1.0, 2, 3]).reshape(3, 1, 1, 1, 1)

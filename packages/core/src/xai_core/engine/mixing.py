@@ -33,8 +33,8 @@ def mixes_batch(model: nn.Module, volume: Tensor) -> bool:
             alone = model(volume.clone())
         except Exception:  # whatever the user's network raises; who runs it next reports it
             return False
-        if not isinstance(alone, Tensor) or alone.ndim != 2:
-            return False
+        if not isinstance(alone, Tensor) or alone.ndim != 2 or not alone.any():
+            return False  # nothing is learnt of outputs that are all zero, such as before training
         _known[model] = not _same_beside_another(model, volume, alone)
     return _known[model]
 
