@@ -5,9 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -26,17 +24,6 @@ needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this
 _SPEC = importlib.util.spec_from_file_location("nasty", Path(__file__).with_name("nasty.py"))
 nasty = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(nasty)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine")
-    with playwright.sync_playwright() as started:
-        launched = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield launched
-        launched.close()
 
 
 @pytest.fixture
@@ -162,6 +149,25 @@ def test_nothing_that_comes_from_data_runs(watched, run_writer, tmp_path):
         assert watched.locator("img").evaluate_all("all => all.every((one) => one.naturalWidth > 0)"), (
             "every picture loads"
         )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_keeps_people_out(browser, make_run, axe_faults, scheme):
+    run = make_run()
+    (run.folder / "quality").mkdir()
+    flagged = pd.DataFrame({"scan_id": ["sub-01"], "flags": ["n/a"], "problem": ["n/a"]})
+    flagged.to_csv(run.folder / "quality" / "quality.tsv", sep="\t", index=False)
+    (run.folder / "report").mkdir()
+    page_of_all = create("report", "html", mode="folder").write(run, run.folder / "report")
+    page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
+    for path in (page_of_all, run.folder / "report" / "people" / "sub-01.html"):
+        page.goto(path.as_uri())
+        found = axe_faults(page)
+        if found is None:
+            pytest.skip("pip install axe-playwright-python")
+        assert found == [], path.name
+    assert page_of_all.read_text(encoding="utf-8").count("../quality/index.html") == 1, "a link within a sentence"
+    page.close()
 
 
 @needs_browser
